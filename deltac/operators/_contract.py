@@ -1,0 +1,97 @@
+"""What an operator is: a frozen dataclass of options, what it adds or tunes at a site, and one function of plain torch.
+
+A weight operator defines `weight(w, p)`, an activation operator `output(x, y, p)`, and a parameter operator
+`tunes(site)`. Nothing else knows what a method computes: the rewriting, the counts, the initial values, the schema and
+the docs are derived from the file that defines the operator.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+from deltac.sites import Shape, Site
+
+
+@dataclass(frozen=True)
+class Paper:
+    """The source of an operator's mathematics."""
+
+    title: str
+    authors: str
+    year: int
+    url: str
+
+
+class Initialiser(Protocol):
+    """Makes the initial values of one tensor; see `_init.py`."""
+
+    name: str
+
+    def __call__(self, shape: Shape, generator: Any) -> Any:
+        """A float64 tensor of that shape, drawn on the CPU."""
+
+
+@dataclass(frozen=True)
+class NewParameter:
+    """A parameter that an operator adds at a site: its shape and how its initial values are drawn."""
+
+    shape: Shape
+    init: Initialiser
+
+
+class Refusal(Exception):  # noqa: N818 - it is an answer, not a fault
+    """An operator's answer that it can't act at a site. The message says why; `fix` says what to do instead."""
+
+    def __init__(self, message: str, fix: str = "") -> None:
+        super().__init__(message)
+        self.fix = fix
+
+
+@dataclass(frozen=True)
+class Operator:
+    """A delta operator. Its dataclass fields, made with `option()`, are the keys that a spec may set.
+
+    Class attributes that every operator sets:
+        name: as written in a spec.
+        family: `addition`, `specification` or `reparameterization` (Ding et al., 2023).
+        site: the kind of its sites, one of `deltac.sites.KINDS`.
+        identity: whether the rewritten model computes the base's function at step 0: `exact` (bit for bit), `near` or
+            `no`. A property where it depends on the options.
+        paper: where the mathematics comes from.
+    """
+
+    name: ClassVar[str]
+    family: ClassVar[str]
+    site: ClassVar[str]
+    identity: ClassVar[str]
+    paper: ClassVar[Paper]
+
+    def parameters(self, site: Site) -> Mapping[str, NewParameter]:
+        """The parameters that this operator adds at the site, by name. Raises `Refusal` where it can't act there."""
+        return {}
+
+    def tunes(self, site: Site) -> bool:
+        """Whether the existing parameter at a `parameter` site is tuned in place."""
+        return False
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of sites it takes; more than one only where an option asks for it."""
+        return (self.site,)
+
+    @property
+    def input_dropout(self) -> float:
+        """Probability of dropout on what the additive part of a weight delta reads; 0 for none."""
+        return 0.0
+
+    @classmethod
+    def summary(cls) -> str:
+        """The first paragraph of the docstring, on one line."""
+        return " ".join((cls.__doc__ or "").strip().split("\n\n")[0].split())
+
+    def options(self) -> dict[str, Any]:
+        """Every option with its value, for the manifest."""
+        return dataclasses.asdict(self)

@@ -1,0 +1,75 @@
+"""Initial values of delta parameters. Each draws in float64 on the CPU, so that every machine gets the same bits."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from deltac.sites import Shape
+
+
+@dataclass(frozen=True)
+class Zeros:
+    """All zeros."""
+
+    name = "zeros"
+
+    def __call__(self, shape: Shape, generator: torch.Generator) -> torch.Tensor:
+        """Zeros of that shape; draws nothing."""
+        return torch.zeros(shape, dtype=torch.float64)
+
+
+@dataclass(frozen=True)
+class Normal:
+    """Gaussian with mean 0 and standard deviation `std`, cut off at `cut` standard deviations where that is given."""
+
+    std: float
+    cut: float | None = None
+    name = "normal"
+
+    def __call__(self, shape: Shape, generator: torch.Generator) -> torch.Tensor:
+        """Values of that shape drawn from the distribution."""
+        values = torch.empty(shape, dtype=torch.float64)
+        if self.cut is None:
+            return values.normal_(0.0, self.std, generator=generator)
+        bound = self.cut * self.std
+        return torch.nn.init.trunc_normal_(values, 0.0, self.std, -bound, bound, generator=generator)
+
+
+@dataclass(frozen=True)
+class KaimingUniform:
+    """Uniform on ±sqrt(6 / ((1 + a²) fan_in)), fan_in the size of the last dimension (He et al., 2015).
+
+    With a = √5 it is nn.Linear's own default, ±1/sqrt(fan_in).
+    """
+
+    a: float = math.sqrt(5)
+    name = "kaiming-uniform"
+
+    def __call__(self, shape: Shape, generator: torch.Generator) -> torch.Tensor:
+        """Values of that shape drawn from the distribution."""
+        values = torch.empty(shape, dtype=torch.float64)
+        bound = math.sqrt(6.0 / ((1.0 + self.a**2) * shape[-1]))
+        return values.uniform_(-bound, bound, generator=generator)
+
+
+def seeded(seed: int, name: str) -> torch.Generator:
+    """A CPU generator that depends on the seed and the parameter's full name and on nothing else."""
+    digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
+    # torch takes 64 bits; the sign bit is left out because manual_seed reads it as a negative number.
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+
+
+def initial_value(init: Any, shape: Shape, *, seed: int, name: str, dtype: torch.dtype) -> torch.Tensor:
+    """The initial value of the parameter `name`: drawn in float64 on the CPU, then cast to `dtype`."""
+    return init(shape, seeded(seed, name)).to(dtype)
+
+
+def describe(init: Any) -> str:
+    """How the manifest names an initialiser, such as `normal(std=0.01, cut=2.0)`."""
+    values = [f"{key}={value:.6g}" for key, value in vars(init).items() if value is not None]
+    return f"{init.name}({', '.join(values)})" if values else init.name
