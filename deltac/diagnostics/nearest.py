@@ -1,0 +1,20 @@
+"""The known name that a misspelt one most likely meant."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+def nearest(word: str, candidates: Iterable[str]) -> str | None:
+    """The candidate most like the word, or None when none is like it."""
+    by_lower = {candidate.lower(): candidate for candidate in candidates}
+    # difflib is quadratic; no name is this long, and a spec may come from a stranger.
+    matches = difflib.get_close_matches(word.lower()[:200], by_lower, n=1, cutoff=0.6)
+    return by_lower[matches[0]] if matches else None
+
+
+def did_you_mean(word: str, candidates: Iterable[str]) -> str | None:
+    """The question that names the nearest candidate, or None when none is like the word."""
+    found = nearest(word, candidates)
+    return f"did you mean `{found}`?" if found else None
