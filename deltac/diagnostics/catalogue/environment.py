@@ -1,43 +1,42 @@
-"""8xx: the call or the environment is at fault, not the spec. Exit code 2."""
+"""8xx: the call or the environment is at fault, not the spec (exit 2)."""
 
 from deltac.diagnostics.catalogue.code import Code
 
-CODES: tuple[Code, ...] = (
-    Code(
+
+def _code(code: str, name: str, meaning: str) -> Code:
+    return Code(code=code, name=name, meaning=meaning, wrong="", right="", exit=2)
+
+
+CODES = (
+    _code(
         "DLT801",
-        "file-not-found",
-        "A path of the call does not exist or can't be read.",
-        "deltac validate specs/lroa.delta.yaml",
-        "deltac validate specs/lora.delta.yaml",
-        exit=2,
+        "library-missing",
+        "A library that this command needs is not installed: pip install 'deltac[model]'.",
     ),
-    Code(
-        "DLT802",
-        "no-specs",
-        "A folder of the call holds no file whose name ends in .delta.yaml.",
-        "deltac validate docs",
-        "deltac validate specs",
-        exit=2,
+    _code("DLT802", "package-missing", "The package that holds the base model is not installed."),
+    _code("DLT803", "package-path", "The package holds no model at that path."),
+    _code("DLT804", "folder-missing", "A folder or file that the spec names can't be read."),
+    _code(
+        "DLT805", "hub-unreachable", "The model's config can't be read from the hub or its cache."
     ),
-    Code(
-        "DLT803",
-        "stale-schema",
-        "A committed JSON Schema differs from the one generated from the operators. Run "
-        "`deltac schema --write` and commit the result.",
-        exit=1,
+    _code(
+        "DLT806",
+        "remote-code",
+        "The model needs code from the hub, which deltac never runs unasked.",
     ),
-    Code(
-        "DLT804",
-        "no-schema",
-        "The JSON Schema of specs, generated from the operators, is not where this installation "
-        "of deltac keeps it; or `deltac schema --write` was called outside a checkout.",
-        exit=2,
+    _code(
+        "DLT807",
+        "config-unreadable",
+        "transformers can't read the config, or build the model from it.",
     ),
-    Code(
-        "DLT805",
-        "broken-plugin",
-        "An installed package registers an operator under the entry point `deltac.operators`, and "
-        "loading it failed. Mend or remove that package.",
-        exit=2,
+    _code("DLT808", "weights-missing", "The weights of the base can't be read."),
+    _code(
+        "DLT813",
+        "trace-failed",
+        "The model can't be run on shapes alone, so its places are unknown.",
+    ),
+    _code("DLT814", "not-a-pretrained-model", "The model given is no transformers model."),
+    _code(
+        "DLT815", "operator-package", "An installed operator package breaks the operator contract."
     ),
 )

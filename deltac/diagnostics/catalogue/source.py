@@ -124,4 +124,11 @@ CODES: tuple[Code, ...] = (
         "version: 1\ndeltas: []\nmodel: {source: ${BASE}}\n",
         'version: 1\ndeltas: []\nmodel: {source: "${BASE}"}\n',
     ),
+    Code(
+        "DLT018",
+        "not-plain-data",
+        "A spec given as a Python dict holds something that YAML has no form for, such as a tensor "
+        "or a class, or holds itself.",
+        exit=2,
+    ),
 )
