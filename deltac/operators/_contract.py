@@ -68,6 +68,8 @@ class Operator:
     site: ClassVar[str]
     identity: ClassVar[str]
     paper: ClassVar[Paper]
+    #: Where an activation operator acts, see `Adapter.position`. An operator may make it an option.
+    position = "output"
 
     def parameters(self, site: Site) -> Mapping[str, NewParameter]:
         """The parameters that this operator adds at the site, by name. Raises `Refusal` where it can't act there."""

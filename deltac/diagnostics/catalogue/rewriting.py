@@ -1,5 +1,52 @@
-"""5xx: the model's graph can't be rewritten as asked."""
+"""5xx: places that the rewriting can't reach."""
 
 from deltac.diagnostics.catalogue.code import Code
 
-CODES: tuple[Code, ...] = ()
+CODES = (
+    Code(
+        "DLT501",
+        "no-residual",
+        "The adapter's position is given relative to a residual, and the output of this module is not added to one. A "
+        "layer norm or another module may stand between.",
+        wrong="{operator: adapter, target: {module: attention.output}}  # BERT adds and normalises inside it",
+        right="{operator: adapter, target: {module: attention.output.dense}}",
+    ),
+    Code(
+        "DLT502",
+        "no-module-edge",
+        "The place lies inside the forward of a module, not at the output of one. deltac rewrites at module edges only, "
+        "so far.",
+        wrong="{operator: adapter, position: after-residual, target: {module: attention.output.dense}}  # BERT",
+        right="{operator: adapter, position: before-residual, target: {module: attention.output.dense}}",
+    ),
+    Code(
+        "DLT503",
+        "forward-not-traceable",
+        "torch.fx can't trace the forward of the module that owns the weight, or the weight is not used there in a way "
+        "that a delta can join.",
+    ),
+    Code(
+        "DLT504",
+        "forward-replaced",
+        "Another library has replaced the `forward` of this module object (accelerate's hooks do). It would bypass the "
+        "rewritten one. Compile first, then offload or wrap.",
+        exit=2,
+    ),
+    Code(
+        "DLT505",
+        "already-compiled",
+        "The model already carries a delta. Compile one spec that holds both deltas, on a fresh base.",
+        exit=2,
+    ),
+    Code(
+        "DLT506",
+        "dropout-not-possible",
+        "Dropout on a delta's input needs a consumer that the delta can be added to: a linear map.",
+    ),
+    Code(
+        "DLT507",
+        "other-model",
+        "The model given is not the one that the spec's `model` section describes.",
+        exit=2,
+    ),
+)

@@ -1,5 +1,127 @@
-"""2xx: a target against the model: what matches, what does not."""
+"""2xx: what the targets, heads and the model section of a spec select."""
 
 from deltac.diagnostics.catalogue.code import Code
 
-CODES: tuple[Code, ...] = ()
+CODES = (
+    Code(
+        "DLT201",
+        "no-match",
+        "An entry of a target matches nothing in this model. Every entry of every list must match: a misspelt target "
+        "next to a right one would train less than the spec says.",
+        wrong="target: {module: [query, valeu]}",
+        right="target: {module: [query, value]}",
+    ),
+    Code(
+        "DLT202",
+        "layer-out-of-range",
+        "`layers` names blocks that no stack of the model has. Blocks count from 0; -1 is the last.",
+        wrong="target: {module: query, layers: 0-12}  # a model of 12 blocks",
+        right="target: {module: query, layers: 0-11}",
+    ),
+    Code(
+        "DLT203",
+        "exclude-removes-nothing",
+        "An entry of `exclude` removes nothing from the target that it belongs to.",
+        wrong="target: {module: [query, value], exclude: key}",
+        right="target: {module: [query, value]}",
+    ),
+    Code(
+        "DLT204",
+        "expect-differs",
+        "`expect` states how many places the target selects, and it selects another number.",
+        wrong="target: {module: query, expect: 24}  # a model of 12 blocks",
+        right="target: {module: query, expect: 12}",
+    ),
+    Code(
+        "DLT205",
+        "never-runs",
+        "A selected module or weight is not used in a forward pass of this model class. A delta there would never get a "
+        "gradient.",
+        wrong="target: {module: pooler.dense}  # in a class that does not call the pooler",
+        right="target: {module: attention.output.dense}",
+    ),
+    Code(
+        "DLT206",
+        "runs-several-times",
+        "A selected module runs more than once in a forward pass (its weights are shared by several layers). Its delta "
+        "acts in each of these calls.",
+        severity="warning",
+    ),
+    Code(
+        "DLT207",
+        "head-no-match",
+        "An entry of `heads` matches no parameter of this model.",
+        wrong="heads: [clasifier]",
+        right="heads: [classifier]",
+    ),
+    Code(
+        "DLT208",
+        "nothing-left",
+        "The keys of a target narrow each other (and): together they leave nothing, or nothing of one entry.",
+        wrong="target: {module: encoder.layer.0.attention.self.query, layers: 3}",
+        right="target: {module: attention.self.query, layers: 3}",
+    ),
+    Code(
+        "DLT209",
+        "unused-left-out",
+        "A wide target of an operator that tunes existing parameters also selects some that no forward pass reads. They "
+        "are left out.",
+        severity="warning",
+    ),
+    Code(
+        "DLT251",
+        "source-form",
+        "`model.source` is no hub id, no folder and no package path.",
+        wrong="source: 'my model'",
+        right="source: ./my-model",
+    ),
+    Code(
+        "DLT252",
+        "unknown-setting",
+        "`model.config` names a setting or a model type that the config class does not have.",
+        wrong="config: {num_lables: 3}",
+        right="config: {num_labels: 3}",
+    ),
+    Code(
+        "DLT253",
+        "bad-setting",
+        "The config class refuses a value of `model.config`.",
+        wrong="config: {hidden_size: wide}",
+        right="config: {hidden_size: 768}",
+    ),
+    Code(
+        "DLT254",
+        "setting-without-effect",
+        "The model ignores an override of `model.config`: it does not read back. T5, for example, ties its head whatever "
+        "the config says.",
+        wrong="config: {tie_word_embeddings: false}  # T5",
+        right="config: {}",
+    ),
+    Code(
+        "DLT255",
+        "class-missing",
+        "Neither the spec nor the base's config says which model class to use.",
+        wrong="model: {config: {model_type: llama}}",
+        right="model: {config: {model_type: llama}, class: AutoModelForCausalLM}",
+    ),
+    Code(
+        "DLT256",
+        "unknown-class",
+        "transformers has no model class of that name.",
+        wrong="class: AutoModelForSequenceClassifier",
+        right="class: AutoModelForSequenceClassification",
+    ),
+    Code(
+        "DLT257",
+        "class-does-not-fit",
+        "The model class does not go with the base's type.",
+        wrong="class: LlamaForCausalLM  # the source is a BERT",
+        right="class: AutoModelForSequenceClassification",
+    ),
+    Code(
+        "DLT258",
+        "model-missing",
+        "The spec has no `model` section and no model was given: there is nothing to compile.",
+        right="model: {source: FacebookAI/roberta-base}",
+    ),
+)

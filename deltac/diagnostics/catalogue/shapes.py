@@ -1,5 +1,48 @@
-"""3xx: an operator's options against the shapes of its sites."""
+"""3xx: an operator and the place where it should act do not go together."""
 
 from deltac.diagnostics.catalogue.code import Code
 
-CODES: tuple[Code, ...] = ()
+CODES = (
+    Code(
+        "DLT301",
+        "operator-refuses",
+        "The operator can't act on a selected place with these options; the message says why.",
+        wrong="{operator: lora, rank: 512, target: {module: query}}  # 384 wide",
+        right="{operator: lora, rank: 8, target: {module: query}}",
+    ),
+    Code(
+        "DLT302",
+        "no-weight",
+        "A weight operator was pointed at a module that has no weight of its own.",
+        wrong="{operator: lora, target: {module: attention.self}}",
+        right="{operator: lora, target: {module: [attention.self.query, attention.self.value]}}",
+    ),
+    Code(
+        "DLT303",
+        "nothing-to-tune",
+        "The target selects places, but none of them has what the operator tunes or adds to, such as biases in a model "
+        "without biases.",
+        wrong="{operator: bitfit, target: {module: mlp}}  # Llama has no biases",
+        right="{operator: bitfit, add: true, target: {module: mlp}}",
+    ),
+    Code(
+        "DLT304",
+        "needs-modules",
+        "An operator that acts on modules was given parameters.",
+        wrong="{operator: adapter, target: {parameter: output.dense.weight}}",
+        right="{operator: adapter, target: {module: output.dense}}",
+    ),
+    Code(
+        "DLT305",
+        "no-tensor-output",
+        "The output of the selected module is neither a tensor nor a tuple that starts with one.",
+        wrong="{operator: adapter, position: output, target: {module: /bert}}",
+        right="{operator: adapter, target: {module: output.dense}}",
+    ),
+    Code(
+        "DLT306",
+        "read-elsewhere",
+        "The model reads this weight outside the forward of the module that owns it, where a rewritten forward would not "
+        "be seen.",
+    ),
+)

@@ -1,0 +1,213 @@
+"""The base's configuration and class: read, overridden and checked, without weights."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, StrictDataclassError
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
+from transformers.models.auto.auto_factory import _BaseAutoModelClass
+
+from deltac.diagnostics import Problems, nearest
+from deltac.model.source import Origin
+from deltac.spec import ModelSpec, Spec
+
+
+def read_config(spec: Spec, origin: Origin, base: Path, *, remote_code: bool = False) -> PreTrainedConfig:
+    """The config that the spec's `model` section describes, overrides applied.
+
+    Raises:
+        DeltacError: DLT252 to DLT254 for the `config` section, DLT805 to DLT807 for a source that can't be read.
+    """
+    model = spec.model
+    problems = Problems()
+    raw = _raw_config(spec, model, origin, base, remote_code, problems)
+    problems.raise_if_any()
+    overrides = {key: value for key, value in model.config.items() if key != "model_type"}
+    known = _known_keys(raw)
+    for key in overrides:
+        if key not in known:
+            _unknown_key(problems, spec, model, key, known, raw)
+    problems.raise_if_any()
+    try:
+        config = type(raw).from_dict(raw.to_dict() | _merged(raw, overrides))
+    except (StrictDataclassError, TypeError, ValueError) as error:
+        span = spec.span((*model.path, "config"))
+        problems.add("DLT253", f"{type(raw).__name__} refuses these values: {_one_line(error)}", span)
+        problems.raise_if_any()
+    for key, value in overrides.items():
+        check_read_back(problems, spec, key, value, getattr(config, key, None))
+    problems.raise_if_any()
+    if model.attn_implementation is not None:
+        config._attn_implementation = model.attn_implementation
+    config.dtype = dtype_of(model, config)
+    return config
+
+
+def dtype_of(model: ModelSpec | None, config: PreTrainedConfig) -> torch.dtype:
+    """The dtype the base is loaded in: the spec's, else the config's, else float32."""
+    named = model.dtype if model is not None and model.dtype is not None else config.dtype
+    return getattr(torch, named) if isinstance(named, str) else named or torch.float32
+
+
+def check_read_back(problems: Problems, spec: Spec, key: str, wanted: Any, found: Any) -> None:
+    """Reports an override that the config or the model did not take over."""
+    if isinstance(wanted, dict) and not isinstance(found, dict):
+        for part, value in wanted.items():
+            check_read_back(problems, spec, f"{key}.{part}", value, getattr(found, part, None))
+    elif _plain(found) != _plain(wanted):
+        span = spec.span((*spec.model.path, "config", *key.split(".")))
+        message = f"'{key}: {wanted}' has no effect: the model keeps {found}"
+        problems.add("DLT254", message, span, fix=f"remove '{key}'")
+
+
+def model_class(spec: Spec, config: PreTrainedConfig) -> type[PreTrainedModel]:
+    """The class named by `model.class`, else by the config's `architectures`.
+
+    Raises:
+        DeltacError: DLT255 (none given), DLT256 (unknown), DLT257 (it doesn't go with the config).
+    """
+    problems = Problems()
+    model = spec.model
+    span = spec.span((*model.path, "class"))
+    name = model.class_name or next(iter(config.architectures or ()), None)
+    if name is None:
+        fix = "add for example 'class: AutoModelForCausalLM' to 'model'"
+        problems.add("DLT255", "neither the spec nor the config names a model class", span, fix=fix)
+        problems.raise_if_any()
+    found = getattr(transformers, name, None)
+    if isinstance(found, type) and issubclass(found, _BaseAutoModelClass):
+        mapping = found._model_mapping
+        if type(config) in mapping:
+            choice = mapping[type(config)]
+            return choice[0] if isinstance(choice, tuple) else choice
+        fix = f"classes for it: {', '.join(_auto_classes_for(config)) or 'none'}"
+        message = f"{name} has no model for the type '{config.model_type}'"
+        problems.add("DLT257", message, span, fix=fix)
+    elif isinstance(found, type) and issubclass(found, PreTrainedModel):
+        if found.config_class is type(config):
+            return found
+        message = f"{name} takes {found.config_class.__name__}, this is a {type(config).__name__}"
+        problems.add("DLT257", message, span)
+    else:
+        close = nearest(name, [entry for entry in dir(transformers) if "Model" in entry or "For" in entry])
+        fix = f"did you mean '{close}'?" if close else None
+        problems.add("DLT256", f"transformers {transformers.__version__} has no model class '{name}'", span, fix=fix)
+    problems.raise_if_any()
+    raise AssertionError("unreachable")
+
+
+def _raw_config(
+    spec: Spec, model: ModelSpec, origin: Origin, base: Path, remote_code: bool, problems: Problems
+) -> PreTrainedConfig | None:
+    if model.config_file is not None:
+        return _from_file(base / model.config_file, spec.span((*model.path, "config_file")), problems)
+    if origin.kind == "config":
+        return _from_type(spec, model, problems)
+    if origin.folder is not None and not (origin.folder / "config.json").is_file():
+        span = spec.span((*model.path, "source"))
+        problems.add("DLT804", f"'{origin.label}' holds no config.json", span)
+        return None
+    return _from_transformers(spec, model, origin, remote_code, problems)
+
+
+def _from_file(path: Path, span: Any, problems: Problems) -> PreTrainedConfig | None:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        return AutoConfig.for_model(**values)
+    except OSError as error:
+        problems.add("DLT804", f"can't read the config file: {_one_line(error)}", span)
+    except (ValueError, TypeError, KeyError, StrictDataclassError) as error:
+        problems.add("DLT807", f"'{path.name}' is not a config that transformers can read: {_one_line(error)}", span)
+    return None
+
+
+def _from_type(spec: Spec, model: ModelSpec, problems: Problems) -> PreTrainedConfig | None:
+    name = model.config.get("model_type")
+    span = spec.span((*model.path, "config", "model_type"))
+    known = sorted(transformers.CONFIG_MAPPING.keys())
+    if name in known:
+        return AutoConfig.for_model(name)
+    close = nearest(str(name), known)
+    fix = f"did you mean '{close}'?" if close else "give a model type of transformers, such as 'llama'"
+    found = f"transformers knows no model type '{name}'" if name else "without a 'source', 'config' needs a 'model_type'"
+    problems.add("DLT252", found, span, fix=fix)
+    return None
+
+
+def _from_transformers(
+    spec: Spec, model: ModelSpec, origin: Origin, remote_code: bool, problems: Problems
+) -> PreTrainedConfig | None:
+    span = spec.span((*model.path, "source"))
+    options = {"revision": origin.revision} if origin.revision else {}
+    try:
+        values, _ = PreTrainedConfig.get_config_dict(origin.name, **options)
+        known = values.get("model_type") in transformers.CONFIG_MAPPING
+        if "auto_map" in values and not known and not remote_code:
+            fix = "read its code; then allow it with --trust-remote-code, or trust_remote_code=True in Python"
+            problems.add("DLT806", f"the config of '{origin.label}' needs code from the hub", span, fix=fix)
+            return None
+        return AutoConfig.from_pretrained(origin.name, trust_remote_code=remote_code, **options)
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        fix = "check the name and the network, or put a copy of its config.json beside the spec: config_file: PATH"
+        problems.add("DLT805", f"can't read the config of '{origin.label}': {_one_line(error)}", span, fix=fix)
+    except (ValueError, TypeError, KeyError, StrictDataclassError) as error:
+        problems.add("DLT807", f"transformers can't read the config of '{origin.label}': {_one_line(error)}", span)
+    return None
+
+
+def _known_keys(config: PreTrainedConfig) -> set[str]:
+    fields = {field.name for field in dataclasses.fields(config)} if dataclasses.is_dataclass(config) else set()
+    return {*fields, *config.to_dict(), *config.attribute_map, "num_labels"} - {"model_type", "transformers_version"}
+
+
+def _unknown_key(
+    problems: Problems, spec: Spec, model: ModelSpec, key: str, known: set[str], raw: PreTrainedConfig
+) -> None:
+    close = nearest(key, sorted(known))
+    fix = f"did you mean '{close}'?" if close else None
+    span = spec.key_span((*model.path, "config", key))
+    problems.add("DLT252", f"{type(raw).__name__} has no setting '{key}'", span, fix=fix)
+
+
+def _merged(raw: PreTrainedConfig, overrides: dict[str, Any]) -> dict[str, Any]:
+    """Overrides with those of sub-configs laid over the sub-config's other values."""
+    merged = {}
+    for key, value in overrides.items():
+        current = getattr(raw, key, None)
+        nested = isinstance(value, dict) and isinstance(current, PreTrainedConfig)
+        merged[key] = current.to_dict() | value if nested else value
+    if "num_labels" in overrides:
+        # num_labels is a view of id2label: both in one dict would fight.
+        merged["id2label"] = {index: f"LABEL_{index}" for index in range(overrides["num_labels"])}
+        merged["label2id"] = {label: index for index, label in merged["id2label"].items()}
+        del merged["num_labels"]
+    return merged
+
+
+def _auto_classes_for(config: PreTrainedConfig) -> list[str]:
+    names = []
+    for name in dir(transformers):
+        found = getattr(transformers, name, None) if name.startswith("AutoModel") else None
+        if isinstance(found, type) and issubclass(found, _BaseAutoModelClass) and found._model_mapping is not None:
+            if type(config) in found._model_mapping:
+                names.append(name)
+    return names
+
+
+def _plain(value: Any) -> Any:
+    """A value as YAML could write it: tuples as lists, dtypes as names, keys of maps as text."""
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    return str(value).removeprefix("torch.") if isinstance(value, torch.dtype) else value
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

@@ -1,0 +1,62 @@
+"""Paths of identical siblings in one line: `layers.0.mlp`, `layers.1.mlp` … become `layers.{0-1}.mlp`."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping
+
+
+def fold(paths: Iterable[str]) -> list[str]:
+    """The paths with runs of block numbers joined, in the order of their first appearance.
+
+    >>> fold(["h.0.q", "h.1.q", "h.2.q", "h.5.q", "head"])
+    ['h.{0-2,5}.q', 'head']
+    """
+    return [name for name, _ in fold_values(dict.fromkeys(paths, 0))]
+
+
+def fold_values(values: Mapping[str, Hashable]) -> list[tuple[str, Hashable]]:
+    """The same for paths that carry a value: only paths with equal values are joined.
+
+    >>> fold_values({"h.0.q": 1, "h.1.q": 1, "h.2.q": 7})
+    [('h.{0-1}.q', 1), ('h.2.q', 7)]
+    """
+    rows: list[tuple[tuple[str, ...], Hashable]] = [(tuple(path.split(".")), value) for path, value in values.items()]
+    depth = max((len(segments) for segments, _ in rows), default=0)
+    for position in reversed(range(depth)):
+        rows = _fold_at(position, rows)
+    return [(".".join(segments), value) for segments, value in rows]
+
+
+def _fold_at(position: int, rows: list[tuple[tuple[str, ...], Hashable]]) -> list[tuple[tuple[str, ...], Hashable]]:
+    groups: dict[Hashable, list[int]] = {}
+    order: list[tuple[Hashable, tuple[str, ...], Hashable]] = []
+    for segments, value in rows:
+        numbered = position < len(segments) and segments[position].isdigit()
+        key = (segments[:position], segments[position + 1 :], value, numbered, "" if numbered else segments[position:])
+        if key not in groups:
+            groups[key] = []
+            order.append((key, segments, value))
+        if numbered:
+            groups[key].append(int(segments[position]))
+    folded = []
+    for key, segments, value in order:
+        numbers = sorted(groups[key])
+        if len(numbers) > 1:
+            segments = (*segments[:position], "{" + ranges(numbers) + "}", *segments[position + 1 :])
+        folded.append((segments, value))
+    return folded
+
+
+def ranges(numbers: Iterable[int]) -> str:
+    """Sorted numbers as ranges.
+
+    >>> ranges([0, 1, 2, 5])
+    '0-2,5'
+    """
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return ",".join(str(low) if low == high else f"{low}-{high}" for low, high in runs)

@@ -1,0 +1,158 @@
+"""What the planner knows of a model: its modules, parameters, stacks of blocks, ties and the record of one run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+from deltac.model.quiet import quiet
+from deltac.model.skeleton import build_skeleton, skeleton_of
+from deltac.model.trace import Call, Trace, trace_model
+from deltac.sites import ParameterInfo, Site
+
+
+@dataclass(frozen=True)
+class ModuleInfo:
+    """One module of the model.
+
+    Attributes:
+        path: as in `named_modules()`; the root is the empty string.
+        class_name: name of its class.
+        class_names: the names of its class and of the classes that it derives from.
+        layout: `linear`, `embedding`, `norm` or `other`, see `deltac.sites.Site`.
+        parameters: the parameters that it owns itself, by their own name.
+        calls: its calls in the traced run, in order.
+        stack: path of the outermost list of blocks that it lies in, with its index there; None outside of one.
+    """
+
+    path: str
+    class_name: str
+    class_names: frozenset[str]
+    layout: str
+    parameters: Mapping[str, ParameterInfo]
+    calls: tuple[Call, ...]
+    stack: tuple[str, int] | None
+
+
+@dataclass(frozen=True)
+class ModelGraph:
+    """A model on shapes alone, with everything that selection and planning ask for.
+
+    Attributes:
+        model: the skeleton, on fake tensors.
+        config: the base's config.
+        modules: by path, in the order of `named_modules()`.
+        parameters: every parameter's full name → shape and dtype; a tied one stands under its first name.
+        tied: further name → first name, for parameters with several names.
+        stacks: path of each outermost list of blocks → how many blocks it holds.
+        trace: the run.
+    """
+
+    model: nn.Module
+    config: PreTrainedConfig
+    modules: Mapping[str, ModuleInfo]
+    parameters: Mapping[str, ParameterInfo]
+    tied: Mapping[str, str]
+    stacks: Mapping[str, int]
+    trace: Trace
+
+    @property
+    def class_name(self) -> str:
+        """Name of the model's class."""
+        return type(self.model).__name__
+
+    def site(self, kind: str, path: str, parameter: str = "") -> Site:
+        """The site of that kind at a module or at one of its parameters."""
+        info = self.modules[path]
+        first = info.calls[0] if info.calls else None
+        own = info.parameters.get(parameter)
+        shape = own.shape if own else ()
+        if kind == "weight" and info.class_name == Conv1D.__name__ and len(shape) == 2:
+            shape = shape[::-1]  # Conv1D keeps [in, out]; operators always see [out, in]
+        return Site(
+            kind=kind,
+            module=path,
+            module_class=info.class_name,
+            layout=info.layout,
+            parameter=parameter,
+            shape=shape,
+            width_in=first.input_width if first else None,
+            width_out=first.output_width if first else None,
+            dtype=own.dtype if own else self.dtype,
+            parameters=info.parameters,
+        )
+
+    @property
+    def dtype(self) -> str:
+        """The dtype of most of the base's parameters, by elements."""
+        counts: dict[str, int] = {}
+        for info in self.parameters.values():
+            counts[info.dtype] = counts.get(info.dtype, 0) + info.numel
+        return max(counts, key=counts.__getitem__)
+
+
+def graph_from_config(cls: type[PreTrainedModel], config: PreTrainedConfig) -> ModelGraph:
+    """Builds the skeleton of `cls` from a config and traces it. Raises DeltacError: DLT807, DLT813."""
+    with quiet():
+        return _graph(*build_skeleton(cls, config))
+
+
+def graph_from_model(model: PreTrainedModel) -> ModelGraph:
+    """Traces a skeleton copy of a real model, which stays as it is. Raises DeltacError: DLT813."""
+    with quiet():
+        return _graph(*skeleton_of(model))
+
+
+def _graph(model: nn.Module, mode: FakeTensorMode) -> ModelGraph:
+    trace = trace_model(model, mode)
+    first_names: dict[int, str] = {}
+    parameters, tied = {}, {}
+    for name, tensor in model.named_parameters(remove_duplicate=False):
+        first = first_names.setdefault(id(tensor), name)
+        if first == name:
+            parameters[name] = _info(name, tensor)
+        else:
+            tied[name] = first
+    stacks: dict[str, int] = {}
+    modules = {}
+    for path, module in model.named_modules():
+        if isinstance(module, nn.ModuleList) and _stack_of(path, stacks) is None:
+            stacks[path] = len(module)
+        own = {name: _info(name, tensor) for name, tensor in module.named_parameters(recurse=False)}
+        modules[path] = ModuleInfo(
+            path=path,
+            class_name=type(module).__name__,
+            class_names=frozenset(cls.__name__ for cls in type(module).__mro__),
+            layout=_layout(module),
+            parameters=own,
+            calls=tuple(trace.calls.get(path, ())),
+            stack=_stack_of(path, stacks),
+        )
+    return ModelGraph(model, model.config, modules, parameters, tied, stacks, trace)
+
+
+def _info(name: str, tensor: nn.Parameter) -> ParameterInfo:
+    return ParameterInfo(name, tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."))
+
+
+def _layout(module: nn.Module) -> str:
+    if isinstance(module, (nn.Linear, Conv1D)):
+        return "linear"
+    if isinstance(module, nn.Embedding):
+        return "embedding"
+    own = dict(module.named_parameters(recurse=False))
+    if "norm" in type(module).__name__.lower() and "weight" in own and own["weight"].dim() == 1:
+        return "norm"
+    return "other"
+
+
+def _stack_of(path: str, stacks: Mapping[str, int]) -> tuple[str, int] | None:
+    for stack in stacks:
+        if path.startswith(stack + "."):
+            return stack, int(path[len(stack) + 1 :].split(".")[0])
+    return None

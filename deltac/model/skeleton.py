@@ -1,0 +1,43 @@
+"""The model without its memory: every parameter is a fake tensor that has a shape and a dtype only."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from deltac.diagnostics import DeltacError, Diagnostic
+
+
+def build_skeleton(cls: type[PreTrainedModel], config: PreTrainedConfig) -> tuple[PreTrainedModel, FakeTensorMode]:
+    """The model that `cls` builds from `config`, on fake tensors, in eval mode.
+
+    Raises:
+        DeltacError: DLT807 where the class can't be built from the config.
+    """
+    try:
+        # On the meta device first, as from_pretrained does: some classes ask for a value while they are built.
+        with torch.device("meta"):
+            model = cls._from_config(copy.deepcopy(config), dtype=config.dtype)
+    except (ValueError, TypeError, AttributeError, RuntimeError, KeyError, ImportError) as error:
+        message = f"{cls.__name__} can't be built from this config: {' '.join(str(error).split())[:300]}"
+        raise DeltacError([Diagnostic("DLT807", message)]) from error
+    return skeleton_of(model)
+
+
+def skeleton_of(model: nn.Module) -> tuple[nn.Module, FakeTensorMode]:
+    """A copy of a real model on fake tensors, in eval mode. Reads no value and takes no memory for weights."""
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    memo: dict[int, Any] = {}
+    for tensor in (*model.parameters(), *model.buffers()):
+        with mode:
+            fake = torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu")
+        if isinstance(tensor, nn.Parameter):
+            fake = nn.Parameter(fake, requires_grad=tensor.requires_grad)
+        memo[id(tensor)] = fake
+    # deepcopy looks each tensor up in the memo, so it copies the structure and takes the fakes for the values.
+    return copy.deepcopy(model, memo).eval(), mode

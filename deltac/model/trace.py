@@ -1,0 +1,206 @@
+"""One run of the whole model on fake tensors, recorded as a torch.fx graph with module scopes and shapes."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import fx, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.overrides import TorchFunctionMode
+from torch.utils import _pytree as pytree
+
+from deltac.diagnostics import DeltacError, Diagnostic
+from deltac.model.inputs import example_inputs
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a module in the run.
+
+    Attributes:
+        order: how many module calls had started before it.
+        input_width: size of the last dimension of its first tensor argument, None without one.
+        output_width: the same for its output, or for the first item of a tuple.
+        output_kind: `tensor`, `tuple`, or the name of another class.
+        output: the node of that output in the graph, None where it is no tensor.
+        nested: whether the module was already running (a module that calls itself).
+    """
+
+    order: int
+    input_width: int | None
+    output_width: int | None
+    output_kind: str
+    output: fx.Node | None
+    nested: bool = False
+
+
+@dataclass
+class Trace:
+    """The record of the run.
+
+    Attributes:
+        graph: every torch call on tensors, in order. `node.meta` holds `scope` (path of the innermost module that was
+            running), `shape` and `dtype`. A `get_attr` node is a parameter or buffer of the base.
+        calls: the calls of each module, by path; a module that never ran has none.
+        readers: for each parameter's name, the scopes in which it was read.
+    """
+
+    graph: fx.Graph
+    calls: dict[str, list[Call]] = field(default_factory=dict)
+    readers: dict[str, set[str]] = field(default_factory=dict)
+
+
+def trace_model(model: nn.Module, mode: FakeTensorMode) -> Trace:
+    """Runs the model once in `mode` and records it. The model must be a throw-away skeleton on fake tensors.
+
+    Raises:
+        DeltacError: DLT813 where the run fails.
+    """
+    recorder = _Recorder(model)
+    handles = recorder.watch_modules(model)
+    try:
+        with mode, torch.no_grad(), warnings.catch_warnings(action="ignore"):
+            inputs = example_inputs(model)
+            for name, value in inputs.items():
+                recorder.add_input(name, value)
+            with recorder:
+                model(**inputs)
+    except Exception as error:
+        scope = recorder.scope or "the model"
+        message = f"{type(model).__name__} can't be run on shapes alone: {_one_line(error)} (in {scope})"
+        raise DeltacError([Diagnostic("DLT813", message)]) from error
+    finally:
+        for handle in handles:
+            handle.remove()
+    return recorder.trace
+
+
+class _Recorder(TorchFunctionMode):
+    """Sees every torch call while it is active and adds a node for each that returns tensors."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.trace = Trace(fx.Graph())
+        self.scopes: list[str] = []
+        self._nodes: dict[int, fx.Node] = {}
+        self._keep: list[torch.Tensor] = []  # an id is only unique while its tensor lives
+        self._started = 0
+        self._state = {id(tensor): name for name, tensor in model.named_buffers()}
+        self._state |= {id(tensor): name for name, tensor in model.named_parameters()}
+
+    @property
+    def scope(self) -> str:
+        """Path of the innermost module that is running."""
+        return self.scopes[-1] if self.scopes else ""
+
+    def add_input(self, name: str, value: torch.Tensor) -> None:
+        """Makes a model input a placeholder."""
+        self._set(value, self.trace.graph.placeholder(name))
+
+    def __torch_function__(
+        self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
+        out = func(*args, **(kwargs or {}))
+        name = getattr(func, "__name__", "")
+        tensors = [item for item in pytree.tree_leaves(out) if isinstance(item, torch.Tensor)]
+        if not tensors or (name == "__get__" and not self._is_view(args, out)):
+            return out
+        node_args, node_kwargs = pytree.tree_map(self._argument, (tuple(args), kwargs or {}))
+        node = self.trace.graph.call_function(func, node_args, node_kwargs, name=_node_name(name))
+        if isinstance(out, torch.Tensor):
+            self._set(out, node)
+            return out
+        for index, item in enumerate(out if isinstance(out, (tuple, list)) else tensors):
+            if isinstance(item, torch.Tensor):
+                self._set(item, self.trace.graph.call_function(_item, (node, index)))
+        return out
+
+    def node_of(self, tensor: Any) -> fx.Node | None:
+        """The node that made a tensor."""
+        return self._nodes.get(id(tensor)) if isinstance(tensor, torch.Tensor) else None
+
+    def watch_modules(self, model: nn.Module) -> list[Any]:
+        """Adds hooks that record the scope and every module call."""
+        handles = []
+        for path, module in model.named_modules():
+            handles.append(module.register_forward_pre_hook(self._enter(path), with_kwargs=True))
+            handles.append(module.register_forward_hook(self._leave(path), with_kwargs=True))
+        return handles
+
+    def _enter(self, path: str) -> Callable:
+        def hook(module: nn.Module, args: tuple, kwargs: dict) -> None:
+            self.scopes.append(path)
+            self._started += 1
+            order, nested = self._started, path in self.scopes[:-1]
+            self.trace.calls.setdefault(path, []).append(Call(order, None, None, "", None, nested))
+
+        return hook
+
+    def _leave(self, path: str) -> Callable:
+        def hook(module: nn.Module, args: tuple, kwargs: dict, out: Any) -> None:
+            self.scopes.pop()
+            inputs = [item for item in (*args, *kwargs.values()) if isinstance(item, torch.Tensor)]
+            first = out[0] if type(out) in (tuple, list) and out else out
+            tensor = first if isinstance(first, torch.Tensor) else None
+            kind = "tensor" if tensor is out else "tuple" if type(out) is tuple else type(out).__name__
+            calls = self.trace.calls[path]
+            calls[-1] = Call(
+                calls[-1].order, _width(inputs[0] if inputs else None), _width(tensor), kind, self.node_of(tensor), calls[-1].nested
+            )
+
+        return hook
+
+    def _argument(self, value: Any) -> Any:
+        """A tensor as its node; a parameter or buffer is read where it is used."""
+        if not isinstance(value, torch.Tensor):
+            # fx takes only plain values as arguments; others are of no use to the analysis.
+            return value if isinstance(value, (int, float, str, bool, type(None), torch.dtype)) else repr(type(value))
+        name = self._state.get(id(value))
+        if name is not None:
+            self.trace.readers.setdefault(name, set()).add(self.scope)
+            node = self._nodes.get(id(value))
+            if node is None:
+                node = self.trace.graph.get_attr(name)
+                self._set(value, node)
+            return node
+        node = self._nodes.get(id(value))
+        if node is None:
+            node = self.trace.graph.call_function(_constant, ())
+            self._set(value, node)
+        return node
+
+    def _is_view(self, args: tuple, out: Any) -> bool:
+        """Whether an attribute access gave a tensor of the run (`.T`, `.data`), not a shape or a device."""
+        return isinstance(out, torch.Tensor) and bool(args) and isinstance(args[0], torch.Tensor)
+
+    def _set(self, tensor: torch.Tensor, node: fx.Node) -> None:
+        node.meta.setdefault("scope", self.scope)
+        node.meta.setdefault("shape", tuple(tensor.shape))
+        node.meta.setdefault("dtype", tensor.dtype)
+        self._nodes[id(tensor)] = node
+        self._keep.append(tensor)
+
+
+def _item(value: Any, index: int) -> Any:
+    """One tensor of a call that returns several."""
+    return value[index]
+
+
+def _constant() -> None:
+    """A tensor that the model made outside the recorded calls."""
+
+
+def _node_name(name: str) -> str | None:
+    return name.strip("_") or None
+
+
+def _width(tensor: torch.Tensor | None) -> int | None:
+    return int(tensor.shape[-1]) if tensor is not None and tensor.dim() else None
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

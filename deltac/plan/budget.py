@@ -1,0 +1,32 @@
+"""The budget that a spec sets for its delta."""
+
+from __future__ import annotations
+
+from math import prod
+
+from deltac.diagnostics import Problems
+from deltac.plan.plan import Counts, Placement
+from deltac.spec import Spec
+
+
+def check_budget(spec: Spec, counts: Counts, placements: list[Placement], problems: Problems) -> None:
+    """Reports DLT407 for each limit that the plan exceeds."""
+    budget = spec.budget
+    if budget is None:
+        return
+    shares: dict[str, int] = {}
+    for placement in placements:
+        own = sum(prod(new.shape) for new in placement.new.values())
+        own += prod(placement.site.shape) if placement.tunes else 0
+        shares[placement.delta.name] = shares.get(placement.delta.name, 0) + own
+    notes = [", ".join(f"'{name}' has {number:,}" for name, number in shares.items())]
+    percent = 100 * counts.of_total
+    limits = [
+        ("trainable", budget.trainable, counts.delta, f"{counts.delta:,} parameters", f"{budget.trainable or 0:,}"),
+        ("trainable", budget.trainable_percent, percent, f"{percent:.4g}%", f"{budget.trainable_percent}%"),
+        ("bytes", budget.bytes, counts.bytes, f"{counts.bytes:,} bytes", f"{budget.bytes or 0:,}"),
+    ]
+    for key, limit, actual, found, allowed in limits:
+        if limit is not None and actual > limit:
+            message = f"the delta has {found}, the budget allows {allowed}"
+            problems.add("DLT407", message, spec.span(("budget", key)), notes=notes)

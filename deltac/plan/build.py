@@ -1,0 +1,144 @@
+"""Spec × model × operators → plan. Reports every problem of the spec at once."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from deltac.diagnostics import Problems
+from deltac.model.fold import fold
+from deltac.model.graph import ModelGraph
+from deltac.model.select import Selection, select
+from deltac.operators import Operator, Refusal, Registered, get
+from deltac.plan.budget import check_budget
+from deltac.plan.counts import count
+from deltac.plan.heads import resolve_heads
+from deltac.plan.overlap import check_overlap
+from deltac.plan.plan import HeadParameter, Matched, Placement, Plan
+from deltac.plan.position import place
+from deltac.plan.runs import check_runs
+from deltac.plan.sites import candidate_sites
+from deltac.sites import Site
+from deltac.spec import DeltaSpec, OverrideSpec, Spec
+
+
+def make_plan(spec: Spec, graph: ModelGraph, fresh: Collection[str]) -> Plan:
+    """Plans a spec on a model.
+
+    Args:
+        spec: a spec that passed the schema.
+        graph: the model on shapes.
+        fresh: names of the parameters that the base checkpoint lacks.
+
+    Raises:
+        DeltacError: all problems of selection (2xx), shapes (3xx), composition (4xx) and position (5xx).
+    """
+    problems = Problems()
+    heads = resolve_heads(spec, graph, fresh, problems)
+    placements: list[Placement] = []
+    matched: dict[str, Matched] = {}
+    for delta in spec.deltas:
+        found, entries = _place_delta(spec, graph, delta, heads, problems)
+        placements += found
+        matched[delta.name] = _matched(graph, found, entries)
+    check_overlap(spec, graph, placements, heads, problems)
+    counts = count(graph, placements, heads)
+    if not any(problem.severity == "error" for problem in problems):
+        check_budget(spec, counts, placements, problems)
+    problems.raise_if_any()
+    return Plan(spec, graph, tuple(placements), tuple(heads), counts, matched, tuple(problems))
+
+
+def _place_delta(
+    spec: Spec, graph: ModelGraph, delta: DeltaSpec, heads: list[HeadParameter], problems: Problems
+) -> tuple[list[Placement], dict[str, int]]:
+    registered = get(delta.operator)
+    operator = registered.operator(**delta.options)
+    before = len(problems)
+    selection = select(graph, spec, delta.target, problems)
+    if len(problems) > before:
+        return [], selection.by_entry
+    overrides = _overrides(spec, graph, delta, selection, registered.operator, problems)
+    placements: list[Placement] = []
+    refusals: dict[tuple[str, str], list[Site]] = {}
+    head_names = {head.name for head in heads}
+    for site in candidate_sites(spec, graph, delta, operator, selection, head_names, problems):
+        own, path = _options_at(graph, site, operator, overrides, delta)
+        site = place(spec, graph, delta, own, site, problems)
+        if site is None:
+            continue
+        try:
+            new = dict(own.parameters(site))
+            tunes = site.kind == "parameter" and own.tunes(site)
+        except Refusal as refusal:
+            refusals.setdefault((str(refusal), refusal.fix), []).append(site)
+            continue
+        if new or tunes:
+            dtype = "float32" if delta.dtype == "float32" else site.dtype
+            span = spec.span(path)
+            placements.append(Placement(delta, own, registered, site, new, dtype, tunes, span))
+    _report_refusals(spec, delta, refusals, problems)
+    placements = check_runs(spec, graph, delta, placements, problems)
+    if not placements and len(problems) == before:
+        message = f"{delta.operator} finds nothing to act on at this target"
+        notes = [f"the target selects {len(selection.names)} places; none has what {delta.operator} tunes or adds to"]
+        fix = "set 'add: true' to add biases to linears without one" if hasattr(operator, "add") else None
+        problems.add("DLT303", message, spec.span((*delta.path, "target")), notes=notes, fix=fix)
+    return placements, selection.by_entry
+
+
+def _overrides(
+    spec: Spec, graph: ModelGraph, delta: DeltaSpec, selection: Selection, cls: type[Operator], problems: Problems
+) -> list[tuple[OverrideSpec, Operator, frozenset[str]]]:
+    found: list[tuple[OverrideSpec, Operator, frozenset[str]]] = []
+    for override in delta.overrides:
+        before = len(problems)
+        narrowed = select(graph, spec, override.target, problems, within=selection)
+        if len(problems) > before:
+            continue
+        names = frozenset(narrowed.names)
+        for other, _, taken in found:
+            both = [name for name in narrowed.names if name in taken]
+            if both:
+                message = f"two overrides of '{delta.name}' apply to {both[0]}"
+                note = f"the other one is at {spec.span(other.path)}"
+                problems.add("DLT402", message, spec.span(override.path), notes=[note], fix="narrow one of them")
+        found.append((override, cls(**{**delta.options, **override.options}), names))
+    return found
+
+
+def _options_at(
+    graph: ModelGraph,
+    site: Site,
+    operator: Operator,
+    overrides: list[tuple[OverrideSpec, Operator, frozenset[str]]],
+    delta: DeltaSpec,
+) -> tuple[Operator, tuple]:
+    names = {site.path, *_above(site.path)}
+    for override, own, selected in overrides:
+        if selected & names:
+            return own, override.path
+    return operator, delta.path
+
+
+def _above(path: str) -> set[str]:
+    parts = path.split(".")
+    return {".".join(parts[:count]) for count in range(1, len(parts))}
+
+
+def _report_refusals(
+    spec: Spec, delta: DeltaSpec, refusals: dict[tuple[str, str], list[Site]], problems: Problems
+) -> None:
+    for (message, fix), sites in refusals.items():
+        places = ", ".join(fold(site.path for site in sites)[:6])
+        span = spec.span((*delta.path, "target"))
+        problems.add("DLT301", f"{delta.operator} can't act on {places}: {message}", span, fix=fix or None)
+
+
+def _matched(graph: ModelGraph, placements: list[Placement], entries: dict[str, int]) -> Matched:
+    blocks: dict[str, set[int]] = {}
+    for placement in placements:
+        place = graph.modules[placement.site.module].stack
+        if place is not None:
+            blocks.setdefault(place[0], set()).add(place[1])
+    paths = tuple(dict.fromkeys(placement.site.path for placement in placements))
+    return Matched(entries, paths, {stack: tuple(sorted(numbers)) for stack, numbers in blocks.items()})

@@ -1,0 +1,155 @@
+"""The plan: who changes what, with every name, shape and count, before anything is rewritten."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from deltac.diagnostics import Diagnostic, Span
+from deltac.model.graph import ModelGraph
+from deltac.operators import NewParameter, Operator, Registered
+from deltac.sites import ParameterInfo, Site
+from deltac.spec import DeltaSpec, Spec
+
+ITEM_BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
+
+
+@dataclass(frozen=True)
+class Placement:
+    """One operator at one site.
+
+    Attributes:
+        delta: the entry of the spec that asks for it.
+        operator: the operator with its options, overrides applied.
+        registered: where the operator comes from.
+        site: the place.
+        new: the parameters that it adds, by their own name.
+        dtype: the dtype of the added parameters.
+        tunes: whether the parameter at the site is tuned in place.
+        span: the part of the spec that put it here: the delta's, or an override's.
+    """
+
+    delta: DeltaSpec
+    operator: Operator
+    registered: Registered
+    site: Site
+    new: dict[str, NewParameter]
+    dtype: str
+    tunes: bool
+    span: Span
+
+    def full_name(self, parameter: str) -> str:
+        """The name of an added parameter in the model: `<module path>.<delta>_<parameter>`."""
+        return f"{self.site.module}.{self.own_name(parameter)}"
+
+    def own_name(self, parameter: str) -> str:
+        """The name of an added parameter in the module that owns it."""
+        return f"{self.delta.name}_{parameter}"
+
+
+@dataclass(frozen=True)
+class HeadParameter:
+    """A parameter that is trained whole and saved, but is no part of the delta.
+
+    Attributes:
+        name: full name in the model.
+        info: its shape and dtype.
+        fresh: whether the base checkpoint lacks it, so that its initial value is drawn.
+    """
+
+    name: str
+    info: ParameterInfo
+    fresh: bool
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Numbers of parameters (elements), and the bytes of the delta as saved.
+
+    Attributes:
+        base: |Θ|: every parameter of the base once, heads left out.
+        added: parameters that addition methods add.
+        tuned: parameters of the base that are tuned in place.
+        factors: parameters that reparameterize base weights.
+        heads: parameters of the heads; no part of the delta.
+        bytes: bytes of the delta's tensors.
+    """
+
+    base: int
+    added: int
+    tuned: int
+    factors: int
+    heads: int
+    bytes: int
+
+    @property
+    def delta(self) -> int:
+        """|ΔΘ|: all that the delta trains."""
+        return self.added + self.tuned + self.factors
+
+    @property
+    def of_base(self) -> float:
+        """|ΔΘ| / |Θ|."""
+        return self.delta / self.base
+
+    @property
+    def of_total(self) -> float:
+        """|ΔΘ| / (|Θ| + |added|), where added is every parameter that the base does not have."""
+        return self.delta / (self.base + self.added + self.factors)
+
+
+@dataclass(frozen=True)
+class Matched:
+    """How many sites a delta has for each entry of its target, and in which blocks.
+
+    Attributes:
+        entries: entry as written → number of places it selects.
+        sites: paths of the sites, in the model's order.
+        blocks: stack of blocks → numbers of the blocks with sites.
+    """
+
+    entries: dict[str, int]
+    sites: tuple[str, ...]
+    blocks: dict[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that compiling a spec on a model will do.
+
+    Attributes:
+        spec: the spec.
+        graph: the model on shapes.
+        placements: in the order of the spec, then of the model.
+        heads: parameters trained whole.
+        counts: the totals.
+        matched: delta name → what its target selects.
+        warnings: diagnostics that do not stop the build.
+    """
+
+    spec: Spec
+    graph: ModelGraph
+    placements: tuple[Placement, ...]
+    heads: tuple[HeadParameter, ...]
+    counts: Counts
+    matched: dict[str, Matched]
+    warnings: tuple[Diagnostic, ...] = field(default=())
+
+    def added(self) -> Iterator[tuple[str, Placement, str, NewParameter]]:
+        """Every added parameter: full name, placement, own name at the operator, declaration."""
+        for placement in self.placements:
+            for name, new in placement.new.items():
+                yield placement.full_name(name), placement, name, new
+
+    def tuned(self) -> dict[str, Placement]:
+        """Every parameter tuned in place, once, with the first placement that asks for it."""
+        found: dict[str, Placement] = {}
+        for placement in self.placements:
+            if placement.tunes:
+                found.setdefault(self.graph.tied.get(placement.site.path, placement.site.path), placement)
+        return found
+
+    def needs_weights(self) -> list[str]:
+        """Names of base parameters whose values the initial artifact needs: those tuned in place, and heads that the
+        checkpoint has."""
+        return [*self.tuned(), *(head.name for head in self.heads if not head.fresh)]
