@@ -1,0 +1,27 @@
+"""A spec's text becomes a checked `Spec` in which every value keeps its place. Knows no torch."""
+
+from deltac.spec.budget import Budget
+from deltac.spec.load import load_spec, validate
+from deltac.spec.schema import build_schema, load_schema
+from deltac.spec.spec import DeltaSpec, ModelSpec, OverrideSpec, Spec, TargetSpec
+from deltac.spec.target import LayerRange, OutOfRangeError, Pattern, TargetError
+from deltac.spec.yaml import Document, parse
+
+__all__ = [
+    "Budget",
+    "DeltaSpec",
+    "Document",
+    "LayerRange",
+    "ModelSpec",
+    "OutOfRangeError",
+    "OverrideSpec",
+    "Pattern",
+    "Spec",
+    "TargetError",
+    "TargetSpec",
+    "build_schema",
+    "load_schema",
+    "load_spec",
+    "parse",
+    "validate",
+]

@@ -114,7 +114,8 @@ def _trailing(expression: str) -> str:
 
 _FORMS = "3, -1, 0-5, first 4, last 2, first 25%, last 25%"
 _RANGE = re.compile(
-    r"(-?\d{1,9})|(\d{1,9})-(\d{1,9})|(first|last) +(\d{1,9})|(first|last) +(\d{1,3}(?:\.\d{1,9})?)%",
+    r"(-?\d{1,9})|(\d{1,9})-(\d{1,9})"
+    r"|(first|last) +(\d{1,9})|(first|last) +(\d{1,3}(?:\.\d{1,9})?)%",
     re.ASCII,
 )
 

@@ -1,0 +1,147 @@
+"""From a file, a text or a dict to a spec, or to all its problems."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from deltac.diagnostics import DeltacError, Diagnostic, Problems, Source
+from deltac.spec.check import check
+from deltac.spec.schema import Schema, build_schema, extend_schema, load_schema, operator_names
+from deltac.spec.spec import Spec, build
+from deltac.spec.yaml import MAX_BYTES, Document, read
+
+#: A path, a text (known by its line breaks), or the content as a dict.
+SpecSource = str | Path | Mapping[str, Any]
+#: Gives the schema fragment of an operator that an installed package registers.
+ExtraFragment = Callable[[str], Mapping[str, Any]]
+
+#: The entry points under which packages register operators.
+GROUP = "deltac.operators"
+
+
+def load_spec(
+    source: SpecSource,
+    *,
+    fragments: Mapping[str, Mapping[str, Any]] | None = None,
+    extra_fragment: ExtraFragment | None = None,
+) -> Spec:
+    """Reads and checks a spec as far as that goes without a model.
+
+    Args:
+        source: a path, a text with line breaks, or a dict.
+        fragments: schema fragments by operator; without them the committed schema is used.
+        extra_fragment: called with the name of an operator that the schema does not know and that
+            an installed package registers; it imports that package.
+
+    Raises:
+        DeltacError: with every problem, sorted by place.
+    """
+    spec, problems = inspect(source, fragments=fragments, extra_fragment=extra_fragment)
+    problems.raise_if_any()
+    assert spec is not None
+    return spec
+
+
+def validate(
+    source: SpecSource,
+    *,
+    fragments: Mapping[str, Mapping[str, Any]] | None = None,
+    extra_fragment: ExtraFragment | None = None,
+) -> list[Diagnostic]:
+    """Every problem of a spec that shows without a model, sorted by place. Takes as `load_spec`."""
+    return list(inspect(source, fragments=fragments, extra_fragment=extra_fragment)[1])
+
+
+def inspect(
+    source: SpecSource,
+    *,
+    fragments: Mapping[str, Mapping[str, Any]] | None = None,
+    extra_fragment: ExtraFragment | None = None,
+) -> tuple[Spec | None, Problems]:
+    """The spec, if it has no errors, and every problem. Takes as `load_spec`."""
+    document, problems = read_document(source)
+    if document is None:
+        return None, problems
+    schema = load_schema() if fragments is None else build_schema(fragments)
+    schema = _with_installed(schema, document, extra_fragment, problems)
+    problems.extend(check(document, schema))
+    if any(each.severity == "error" for each in problems):
+        return None, problems
+    return build(document), problems
+
+
+def read_document(source: SpecSource) -> tuple[Document | None, Problems]:
+    """The document of a path, a text or a dict, as far as it can be read, and the problems."""
+    if isinstance(source, Mapping):
+        try:
+            return Document.from_data(source), Problems()
+        except DeltacError as error:
+            return None, _problems(error)
+    if isinstance(source, str) and ("\n" in source or "\r" in source):
+        return read(source, "<text>")
+    name = str(source)
+    try:
+        with Path(source).open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        # A NUL in a path is a ValueError.
+        reason = getattr(error, "strerror", None) or str(error)
+        return None, _problems(DeltacError.of("DLT801", f"can't read {name}: {reason.lower()}"))
+    return read_bytes(content, name)
+
+
+def read_bytes(content: bytes, name: str) -> tuple[Document | None, Problems]:
+    """The document of a file's content, as far as it can be read, and the problems."""
+    try:
+        return read(content.decode("utf-8"), name)
+    except UnicodeDecodeError as error:
+        problems = Problems()
+        if len(content) > MAX_BYTES:
+            # The reading may have stopped inside a character.
+            return read(content.decode("utf-8", "replace"), name)
+        shown = Source(name, content.decode("utf-8", "replace"))
+        offset = len(content[: error.start].decode("utf-8"))
+        message = f"the byte 0x{content[error.start]:02X} is not UTF-8"
+        problems.add("DLT002", message, shown.span(offset, offset + 1), fix="save it as UTF-8")
+        return None, problems
+
+
+def _with_installed(
+    schema: Schema, document: Document, extra_fragment: ExtraFragment | None, problems: Problems
+) -> Schema:
+    """The schema with the operators of installed packages that the document names."""
+    used = _operators(document.data)
+    unknown = [name for name in used if name not in operator_names(schema)]
+    if not unknown or extra_fragment is None:
+        return schema
+    # Names only: nothing is imported but what the spec names.
+    installed = {point.name for point in entry_points(group=GROUP)}
+    for name in unknown:
+        if name in installed:
+            try:
+                schema = extend_schema(schema, name, extra_fragment(name))
+            except DeltacError as error:
+                problems.extend(error.diagnostics)
+            except Exception as error:
+                message = f"the operator `{name}` of an installed package can't be loaded: {error}"
+                problems.add("DLT805", message, document.span(used[name]))
+    return schema
+
+
+def _operators(data: Any) -> dict[str, tuple[str | int, ...]]:
+    """The operators that a document names, with the place of each one's first use."""
+    deltas = data.get("deltas") if isinstance(data, dict) else None
+    found: dict[str, tuple[str | int, ...]] = {}
+    for at, delta in enumerate(deltas if isinstance(deltas, list) else ()):
+        if isinstance(delta, dict) and isinstance(delta.get("operator"), str):
+            found.setdefault(delta["operator"], ("deltas", at, "operator"))
+    return found
+
+
+def _problems(error: DeltacError) -> Problems:
+    problems = Problems()
+    problems.extend(error.diagnostics)
+    return problems
