@@ -35,3 +35,47 @@ def _entry(diagnostic: Diagnostic) -> dict:
         "notes": list(diagnostic.notes),
         "fix": diagnostic.fix,
     }
+
+
+def schema() -> dict:
+    """The JSON Schema of the object that `render` writes."""
+    place = {"type": ["integer", "null"], "minimum": 1}
+    fields = {
+        "code": {"description": "Stable code.", "type": "string", "pattern": "^DLT[0-9]{3}$"},
+        "name": {"description": "The code in words.", "type": "string"},
+        "severity": {"description": "Only errors fail.", "enum": ["error", "warning"]},
+        "message": {"description": "What was found, then what is allowed.", "type": "string"},
+        "file": {"description": "The file, or null without one.", "type": ["string", "null"]},
+        "line": {"description": "First line, counted from 1.", **place},
+        "column": {"description": "First column, counted from 1 in characters.", **place},
+        "end_line": {"description": "Line of the end.", **place},
+        "end_column": {"description": "Column after the last character.", **place},
+        "notes": {
+            "description": "Further facts.",
+            "type": "array",
+            "items": {"description": "One sentence.", "type": "string"},
+        },
+        "fix": {"description": "What to write or do instead.", "type": ["string", "null"]},
+    }
+    return {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "title": "deltac diagnostics, version 1",
+        "description": "What --output-format json prints.",
+        "type": "object",
+        "properties": {
+            "version": {"description": "Version of this form.", "const": VERSION},
+            "diagnostics": {
+                "description": "All problems, sorted by place.",
+                "type": "array",
+                "items": {
+                    "description": "One problem.",
+                    "type": "object",
+                    "properties": fields,
+                    "required": list(fields),
+                    "additionalProperties": False,
+                },
+            },
+        },
+        "required": ["version", "diagnostics"],
+        "additionalProperties": False,
+    }

@@ -55,8 +55,8 @@ def report(document: Document, path: Path, error: ValidationError, problems: Pro
         problems.add("DLT117", f"{key}found {_empty(error.instance)}", span, fix=_empty_fix(path))
     elif rule == "uniqueItems":
         at = next(at for at, each in enumerate(error.instance) if each in error.instance[:at])
-        message = f"{key}the entry {phrases.value(error.instance[at])} is here twice"
-        problems.add("DLT118", message, document.span((*path, at)))
+        entry = document.span((*path, at))
+        problems.add("DLT118", f"{key}the entry {phrases.short(entry.text)} is here twice", entry)
     elif rule in ("pattern", "maxLength") and path[-1:] == ("name",):
         _bad_name(document, path, error.instance, problems)
     elif rule == "pattern" and (path[:1] == ("budget",) or "layers" in path):
@@ -175,7 +175,7 @@ def _type_fix(path: Path, found: Any, schema: Mapping[str, Any], written: str) -
             return "write a list: `[a, b]`"
     elif "integer" in types and isinstance(found, float) and found.is_integer():
         return f"write `{key}{int(found)}`"
-    elif "string" in types and isinstance(found, int | float):
+    elif "string" in types and "integer" not in types and isinstance(found, int | float):
         return f'write `{key}"{written}"`, with quotes'
     elif path and path[-1] == "deltas" and isinstance(found, dict):
         return "begin each delta with `- `"

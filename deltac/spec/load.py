@@ -62,7 +62,26 @@ def inspect(
     extra_fragment: ExtraFragment | None = None,
 ) -> tuple[Spec | None, Problems]:
     """The spec, if it has no errors, and every problem. Takes as `load_spec`."""
-    document, problems = read_document(source)
+    return _finish(*read_document(source), fragments, extra_fragment)
+
+
+def inspect_bytes(
+    content: bytes,
+    name: str,
+    *,
+    fragments: Mapping[str, Mapping[str, Any]] | None = None,
+    extra_fragment: ExtraFragment | None = None,
+) -> tuple[Spec | None, Problems]:
+    """As `inspect`, for the content of a file or stream."""
+    return _finish(*read_bytes(content, name), fragments, extra_fragment)
+
+
+def _finish(
+    document: Document | None,
+    problems: Problems,
+    fragments: Mapping[str, Mapping[str, Any]] | None,
+    extra_fragment: ExtraFragment | None,
+) -> tuple[Spec | None, Problems]:
     if document is None:
         return None, problems
     schema = load_schema() if fragments is None else build_schema(fragments)

@@ -6,12 +6,15 @@ from collections.abc import Iterator
 from typing import Any
 
 from deltac.diagnostics import Problems
+from deltac.spec import language
 from deltac.spec.budget import BudgetError, parse_bytes, parse_trainable
 from deltac.spec.spec import NARROWING_KEYS, default_delta_name
 from deltac.spec.target import LayerRange, Pattern, TargetError
 from deltac.spec.yaml import Document
 
 Path = tuple[str | int, ...]
+
+_MODEL_KEYS = set(language.SPEC["properties"]["model"]["properties"])
 
 
 def check_values(document: Document, problems: Problems) -> None:
@@ -33,7 +36,8 @@ def check_values(document: Document, problems: Problems) -> None:
         target = delta.get("target")
         if isinstance(target, dict):
             _target(document, (*path, "target"), target, problems)
-            if not {"module", "class", "parameter"} & target.keys():
+            # Where a key is misspelt, that is the fault to report.
+            if target.keys() <= {"layers", "exclude", "expect"}:
                 problems.add(
                     "DLT116",
                     "a target needs `module`, `class` or `parameter`",
@@ -112,6 +116,8 @@ def _budget(document: Document, budget: dict, problems: Problems) -> None:
 
 
 def _model(document: Document, model: dict, problems: Problems) -> None:
+    if not model.keys() <= _MODEL_KEYS:
+        return  # a misspelt `source` is one fault, not two
     span = document.key_span(("model",))
     if "revision" in model and "source" not in model:
         message = "the model has a `revision`, but no `source` that it is one of"

@@ -1,0 +1,87 @@
+"""The command `deltac`: its verbs, and what happens to what they raise."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+
+import click
+
+import deltac
+from deltac.cli._output import Output
+from deltac.diagnostics import DeltacError
+
+#: One file of this folder each, in the order of a spec's way. A verb's file imports what is heavy
+#: inside its function, so that `deltac --help` and `deltac validate` stay fast.
+VERBS = ("validate", "schema")
+
+
+class _Verbs(click.Group):
+    """Loads the file of a verb when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in VERBS:
+            return None
+        return importlib.import_module(f"deltac.cli.{cmd_name}").command
+
+
+@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(deltac.__version__, message="deltac %(version)s")
+def cli() -> None:
+    """Compile delta-tuning specs: YAML becomes a rewritten, trainable model and its manifest."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs the command line and exits: 0 fine, 1 the spec, 2 the call, 3 deltac itself."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            # A terminal without Unicode gets escapes rather than a crash.
+            stream.reconfigure(errors="backslashreplace")
+    output = Output()
+    try:
+        code = _run(arguments, output)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader of a pipe left; the flush at the interpreter's end must not fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 141
+    sys.exit(code)
+
+
+def _run(arguments: list[str] | None, output: Output) -> int:
+    try:
+        result = cli.main(arguments, prog_name="deltac", standalone_mode=False, obj=output)
+        return result if isinstance(result, int) else 0
+    except click.exceptions.Exit as exit_:
+        return exit_.exit_code
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except (click.Abort, KeyboardInterrupt):
+        return 130
+    except BrokenPipeError:
+        raise
+    except DeltacError as error:
+        output.diagnostics(error.diagnostics)
+        return error.exit_code
+    except Exception as error:
+        if os.environ.get("DELTAC_DEBUG") == "1":
+            traceback.print_exc()
+        fault = _internal(error)
+        output.diagnostics(fault.diagnostics)
+        return fault.exit_code
+
+
+def _internal(error: Exception) -> DeltacError:
+    what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return DeltacError.of(
+        "DLT901",
+        f"deltac itself is at fault ({what})",
+        notes=["the spec and the call are not to blame"],
+        fix="please report it with the traceback that DELTAC_DEBUG=1 prints",
+    )

@@ -1,0 +1,82 @@
+"""`deltac validate`: checks specs without a model, a network or torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from deltac.cli._output import Output, output_format
+from deltac.diagnostics import DeltacError, Diagnostic
+from deltac.diagnostics.full import printable
+from deltac.spec.load import inspect, inspect_bytes
+from deltac.spec.yaml import MAX_BYTES
+
+#: What this verb checks; a line per file says it.
+CHECKED = "schema"
+SUFFIX = ".delta.yaml"
+
+
+@click.command("validate")
+@click.argument("paths", nargs=-1, required=True)
+@output_format
+@click.pass_obj
+def command(output: Output, paths: tuple[str, ...]) -> int:
+    """Check specs: files, folders (every *.delta.yaml below), or - for standard input.
+
+    Nothing is downloaded or imported, so a stranger's spec can be checked safely. Exit code 1 when
+    a spec is at fault, 2 when a path is.
+    """
+    found: list[Diagnostic] = []
+    for path in paths:
+        try:
+            for name in _files(path):
+                problems = _check(name)
+                found += problems
+                if output.format == "full":
+                    _report(output, name, problems)
+        except DeltacError as error:
+            found += error.diagnostics
+            if output.format == "full":
+                output.diagnostics(error.diagnostics)
+    if output.format != "full":
+        output.diagnostics(DeltacError(found).diagnostics, as_data=True)
+    errors = [each for each in found if each.severity == "error"]
+    return DeltacError(errors).exit_code if errors else 0
+
+
+def _files(path: str) -> Iterator[str]:
+    """The files that an argument stands for, folders before their sub-folders' order aside."""
+    folder = Path(path)
+    if path == "-" or not folder.is_dir():
+        yield path
+        return
+    names = sorted(each.as_posix() for each in folder.rglob(f"*{SUFFIX}") if each.is_file())
+    if not names:
+        message = f"the folder {path} holds no file that ends in {SUFFIX}"
+        raise DeltacError.of("DLT802", message)
+    yield from names
+
+
+def _check(name: str) -> list[Diagnostic]:
+    if name == "-":
+        content = click.get_binary_stream("stdin").read(MAX_BYTES + 1)
+        return list(inspect_bytes(content, "<stdin>", extra_fragment=_installed_fragment)[1])
+    return list(inspect(Path(name), extra_fragment=_installed_fragment)[1])
+
+
+def _report(output: Output, name: str, problems: list[Diagnostic]) -> None:
+    errors = sum(each.severity == "error" for each in problems)
+    state = "ok" if not errors else "1 error" if errors == 1 else f"{errors} errors"
+    output.diagnostics(problems)
+    shown = "<stdin>" if name == "-" else printable(name)
+    click.echo(f"{shown}: {state} (checked: {CHECKED})")
+
+
+def _installed_fragment(name: str) -> Mapping[str, Any]:
+    """The schema fragment of an operator from another installed package, which is imported."""
+    from deltac.operators import fragment, get
+
+    return fragment(get(name).operator)
