@@ -30,7 +30,7 @@ def command(name: str, action: str | None) -> None:
         return
     folder = checkout_folder()
     if folder is None:
-        raise DeltacError.of("DLT804", f"--{action} needs a checkout of deltac")
+        raise DeltacError.of("DLT834", f"--{action} needs a checkout of deltac")
     texts = generated()
     if action == "write":
         folder.mkdir(exist_ok=True)
@@ -41,7 +41,7 @@ def command(name: str, action: str | None) -> None:
     stale = [file_name for file_name, text in texts.items() if _read(folder / file_name) != text]
     if stale:
         fix = "run `deltac schema --write` and commit the result"
-        raise DeltacError.of("DLT803", f"stale in schemas/: {', '.join(stale)}", fix=fix)
+        raise DeltacError.of("DLT833", f"stale in schemas/: {', '.join(stale)}", fix=fix)
 
 
 def generated() -> dict[str, str]:

@@ -48,7 +48,7 @@ def command(output: Output, paths: tuple[str, ...]) -> int:
 
 
 def _files(path: str) -> Iterator[str]:
-    """The files that an argument stands for, folders before their sub-folders' order aside."""
+    """The files that an argument stands for; those of a folder sorted by path."""
     folder = Path(path)
     if path == "-" or not folder.is_dir():
         yield path
@@ -56,7 +56,7 @@ def _files(path: str) -> Iterator[str]:
     names = sorted(each.as_posix() for each in folder.rglob(f"*{SUFFIX}") if each.is_file())
     if not names:
         message = f"the folder {path} holds no file that ends in {SUFFIX}"
-        raise DeltacError.of("DLT802", message)
+        raise DeltacError.of("DLT832", message)
     yield from names
 
 
@@ -71,6 +71,8 @@ def _report(output: Output, name: str, problems: list[Diagnostic]) -> None:
     errors = sum(each.severity == "error" for each in problems)
     state = "ok" if not errors else "1 error" if errors == 1 else f"{errors} errors"
     output.diagnostics(problems)
+    if any(each.code == "DLT831" for each in problems):
+        return  # nothing was checked
     shown = "<stdin>" if name == "-" else printable(name)
     click.echo(f"{shown}: {state} (checked: {CHECKED})")
 

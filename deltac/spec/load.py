@@ -108,7 +108,7 @@ def read_document(source: SpecSource) -> tuple[Document | None, Problems]:
     except (OSError, ValueError) as error:
         # A NUL in a path is a ValueError.
         reason = getattr(error, "strerror", None) or str(error)
-        return None, _problems(DeltacError.of("DLT801", f"can't read {name}: {reason.lower()}"))
+        return None, _problems(DeltacError.of("DLT831", f"can't read {name}: {reason.lower()}"))
     return read_bytes(content, name)
 
 
@@ -146,7 +146,7 @@ def _with_installed(
                 problems.extend(error.diagnostics)
             except Exception as error:
                 message = f"the operator `{name}` of an installed package can't be loaded: {error}"
-                problems.add("DLT805", message, document.span(used[name]))
+                problems.add("DLT815", message, document.span(used[name]))
     return schema
 
 

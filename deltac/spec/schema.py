@@ -57,7 +57,7 @@ def load_schema() -> Schema:
     """The committed schema, with the built-in operators. It is shared: don't change it.
 
     Raises:
-        DeltacError: DLT804.
+        DeltacError: DLT834.
     """
     return json.loads(load_text(FILE_NAME))
 
@@ -66,7 +66,7 @@ def load_text(file_name: str) -> str:
     """The text of a committed schema: of the installed package, or of the checkout.
 
     Raises:
-        DeltacError: DLT804.
+        DeltacError: DLT834.
     """
     packaged = resources.files("deltac").joinpath("schemas", file_name)
     checkout = checkout_folder()
@@ -74,7 +74,7 @@ def load_text(file_name: str) -> str:
         if place is not None and place.is_file():
             return place.read_text(encoding="utf-8")
     fix = "reinstall deltac; in a checkout, run `deltac schema --write`"
-    raise DeltacError.of("DLT804", f"the schema {file_name} is missing", fix=fix)
+    raise DeltacError.of("DLT834", f"the schema {file_name} is missing", fix=fix)
 
 
 def checkout_folder() -> Path | None:

@@ -39,4 +39,33 @@ CODES = (
     _code(
         "DLT815", "operator-package", "An installed operator package breaks the operator contract."
     ),
+    Code(
+        "DLT831",
+        "file-not-found",
+        "A file of the call does not exist or can't be read.",
+        "deltac validate specs/lroa.delta.yaml",
+        "deltac validate specs/lora.delta.yaml",
+        exit=2,
+    ),
+    Code(
+        "DLT832",
+        "no-specs",
+        "A folder of the call holds no file whose name ends in .delta.yaml.",
+        "deltac validate docs",
+        "deltac validate specs",
+        exit=2,
+    ),
+    Code(
+        "DLT833",
+        "stale-schema",
+        "A committed JSON Schema differs from the one generated from the operators. Run "
+        "`deltac schema --write` and commit the result.",
+    ),
+    Code(
+        "DLT834",
+        "no-schema",
+        "The JSON Schema of specs is not where this installation of deltac keeps it; or "
+        "`deltac schema --write` was called outside a checkout.",
+        exit=2,
+    ),
 )
