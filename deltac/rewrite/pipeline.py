@@ -1,0 +1,114 @@
+"""From a plan to the code of every region: group by module, trace, insert, factor, generate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import fx, nn
+
+from deltac.diagnostics import Problems
+from deltac.model.fold import fold
+from deltac.plan import Placement, Plan
+from deltac.rewrite.edge import edge_graph, with_first_output
+from deltac.rewrite.factor import NotAdditiveError, factor
+from deltac.rewrite.insert import insert_output, insert_weight, orient
+from deltac.rewrite.leaf import NotTraceableError, trace_leaf
+from deltac.rewrite.region import PROLOGUE, Region
+from deltac.rewrite.source import drop_unused, source_of
+
+
+@dataclass(frozen=True)
+class Rewriting:
+    """The code of every module that a plan rewrites: module path → region."""
+
+    regions: Mapping[str, Region]
+
+    def by_region(self) -> list[tuple[Region, list[str]]]:
+        """Each distinct region with the folded paths of its modules."""
+        paths: dict[Region, list[str]] = {}
+        for path, region in self.regions.items():
+            paths.setdefault(region, []).append(path)
+        return [(region, fold(found)) for region, found in paths.items()]
+
+
+def rewrite(plan: Plan) -> Rewriting:
+    """Generates the code of a plan from its skeleton; changes nothing.
+
+    Raises:
+        DeltacError: DLT503 (not traceable), DLT506 (dropout that no sum can hold).
+    """
+    problems = Problems()
+    by_module: dict[str, list[Placement]] = {}
+    for placement in plan.placements:
+        if placement.new:
+            by_module.setdefault(placement.site.module, []).append(placement)
+    regions, failed = {}, set()
+    for path, placements in by_module.items():
+        module = plan.graph.model.get_submodule(path)
+        first = placements[0]
+        span = plan.spec.span((*first.delta.path, "target"))
+        try:
+            regions[path] = _region(module, placements)
+        except (NotTraceableError, NotAdditiveError) as error:
+            code = "DLT503" if isinstance(error, NotTraceableError) else "DLT506"
+            if (code, first.delta.name, type(module)) not in failed:  # once per class, not per layer
+                failed.add((code, first.delta.name, type(module)))
+                problems.add(code, f"{path} ({type(module).__name__}): {error}", span, fix="leave it out with 'exclude'")
+    problems.raise_if_any()
+    return Rewriting(regions)
+
+
+def _region(module: nn.Module, placements: list[Placement]) -> Region:
+    weights = [placement for placement in placements if placement.site.kind == "weight"]
+    outputs = [placement for placement in placements if placement.site.kind == "activation"]
+    if weights:
+        graph = trace_leaf(module)
+        original = source_of(graph, "forward").text
+        _check_reads(graph, weights)
+        nodes: dict[str, fx.Node] = {}
+        for placement in weights:
+            name = placement.site.parameter
+            nodes[name] = insert_weight(graph, placement, nodes.get(name) or orient(graph, placement))
+        factor(graph)
+        end = next(node for node in graph.nodes if node.op == "output")
+        x, result = next(iter(graph.nodes)), end.args[0]
+        y = result
+    else:
+        graph, x, result, y = edge_graph()
+        original = f"def forward(self, *args, **kwargs):\n    ...  # {type(module).__name__}'s own\n"
+        end = None
+    with graph.inserting_before(end) if end is not None else graph.inserting_after():
+        for placement in outputs:
+            y = insert_output(graph, placement, x, y)
+        if end is None:
+            graph.output(graph.call_function(with_first_output, (result, y)))
+        else:
+            end.args = (y,)
+    drop_unused(graph)
+    graph.lint()
+    _check_used(graph, placements)
+    arguments = ", ".join(str(node.target) for node in graph.nodes if node.op == "placeholder")
+    return Region(type(module), source_of(graph, "forward", prologue=PROLOGUE.format(arguments=arguments)), original)
+
+
+def _check_reads(graph: fx.Graph, weights: Iterable[Placement]) -> None:
+    read = {node.target for node in graph.nodes if node.op == "get_attr"}
+    for placement in weights:
+        if placement.site.parameter not in read:
+            raise NotTraceableError(f"its forward doesn't read '{placement.site.parameter}'")
+
+
+def _check_used(graph: fx.Graph, placements: Iterable[Placement]) -> None:
+    """Every delta parameter of the region must stand in its code: an operator that ignores one is at fault."""
+    read = {node.target for node in graph.nodes if node.op == "get_attr" and node.users}
+    for placement in placements:
+        for name in placement.new:
+            if placement.own_name(name) not in read:
+                raise NotTraceableError(f"{placement.delta.operator} declares '{name}' and never uses it")
+
+
+def delta_dtype(placement: Placement) -> torch.dtype:
+    """The dtype of the parameters that a placement adds."""
+    return getattr(torch, placement.dtype)

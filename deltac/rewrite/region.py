@@ -1,0 +1,79 @@
+"""A rewritten module: a dynamic subclass of its own class whose forward is generated code.
+
+A subclass, because transformers records outputs by class, FSDP wraps by class name, and code asks `isinstance`. It keeps
+the class's name. Regions with the same text share one class; it pickles and deep-copies through its source.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from deltac.rewrite.source import Source
+
+#: Runs the base's own forward while the delta is switched off. A flag, because swapping the class would drop what other
+#: libraries made of it.
+PROLOGUE = "if self.delta_disabled:\n    return base_forward(self, {arguments})"
+
+
+@dataclass(frozen=True)
+class Region:
+    """The generated code of one distinct rewritten module.
+
+    Attributes:
+        base: the module's own class.
+        source: its new forward.
+        original: the text of the forward before, for the reader.
+    """
+
+    base: type[nn.Module]
+    source: Source
+    original: str
+
+
+@functools.lru_cache(maxsize=None)  # noqa: B019 - a region is an immutable value
+def region_class(region: Region) -> type[nn.Module]:
+    """The subclass of `region.base` that runs the region's code."""
+    base = region.base
+    names = (*region.source.names, ("base_forward", base.forward))
+    forward = Source(region.source.text, names, "forward").function
+    forward.__signature__ = inspect.signature(base.forward)
+    forward.__doc__ = base.forward.__doc__
+
+    def delta_base(self: nn.Module, args: tuple, kwargs: dict[str, Any]) -> Any:
+        """The base's own forward."""
+        return base.forward(self, *args, **kwargs)
+
+    def reduce_ex(self: nn.Module, protocol: Any) -> tuple:
+        """The class can't be imported: it is made again from the region."""
+        _, _, *state = base.__reduce_ex__(self, protocol)
+        return (new_module, (region,), *state)
+
+    def extra_repr(self: nn.Module) -> str:
+        """The base's own line, with the delta's parameters."""
+        own = [f"{name}{list(p.shape)}" for name, p in self.named_parameters(recurse=False) if name in region_names]
+        return ", ".join(part for part in (base.extra_repr(self), "delta: " + " ".join(own)) if part)
+
+    region_names = region.source.text
+    members = {
+        "__module__": base.__module__,
+        "__qualname__": base.__qualname__,
+        "__doc__": base.__doc__,
+        "__reduce_ex__": reduce_ex,
+        "delta_region": region,
+        "delta_disabled": False,
+        "delta_base": delta_base,
+        "extra_repr": extra_repr,
+        "forward": forward,
+    }
+    return type(base.__name__, (base,), members)
+
+
+def new_module(region: Region) -> nn.Module:
+    """An empty module of the region's class; pickle and deepcopy fill it."""
+    cls = region_class(region)
+    return cls.__new__(cls)
