@@ -1,0 +1,22 @@
+"""What all tests share."""
+
+import pytest
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--update-golden", action="store_true", help="write the golden files instead of comparing"
+    )
+
+
+@pytest.fixture
+def golden(request):
+    """Compares a text with a golden file; with --update-golden, writes it."""
+
+    def compare(path, text):
+        if request.config.getoption("--update-golden"):
+            path.write_text(text, encoding="utf-8")
+        assert path.is_file(), f"{path.name} is missing: run pytest --update-golden and read it"
+        assert path.read_text(encoding="utf-8") == text
+
+    return compare
