@@ -1,3 +1,38 @@
 """deltac: a compiler for delta-tuning. Names are loaded on first use, so that `import deltac` is light."""
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from deltac.api import compile, load, plan
+    from deltac.compiled import Compiled
+    from deltac.diagnostics import DeltacError
+    from deltac.spec import validate
+    from deltac.trainer import DeltaTrainer
+
 __version__ = "0.1.0"
+
+#: Public name → the module that holds it.
+_PUBLIC = {
+    "Compiled": "deltac.compiled",
+    "DeltaTrainer": "deltac.trainer",
+    "DeltacError": "deltac.diagnostics",
+    "compile": "deltac.api",
+    "load": "deltac.api",
+    "plan": "deltac.api",
+    "validate": "deltac.spec",
+}
+
+__all__ = ["Compiled", "DeltaTrainer", "DeltacError", "compile", "load", "plan", "validate"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'deltac' has no attribute '{name}'")
+    return getattr(importlib.import_module(_PUBLIC[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_PUBLIC])

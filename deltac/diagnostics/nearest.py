@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -11,7 +12,15 @@ def nearest(word: str, candidates: Iterable[str]) -> str | None:
     by_lower = {candidate.lower(): candidate for candidate in candidates}
     # difflib is quadratic; no name is this long, and a spec may come from a stranger.
     matches = difflib.get_close_matches(word.lower()[:200], by_lower, n=1, cutoff=0.6)
-    return by_lower[matches[0]] if matches else None
+    if not matches or _other_digits(word, matches[0]):
+        return None
+    return by_lower[matches[0]]
+
+
+def _other_digits(word: str, other: str) -> bool:
+    """Whether both names hold digits, and not the same: `bfloat16` is no slip for `float32`."""
+    digits = [re.findall("[0-9]+", each) for each in (word, other)]
+    return all(digits) and digits[0] != digits[1]
 
 
 def did_you_mean(word: str, candidates: Iterable[str]) -> str | None:

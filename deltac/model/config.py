@@ -18,15 +18,29 @@ from deltac.model.source import Origin
 from deltac.spec import ModelSpec, Spec
 
 
-def read_config(spec: Spec, origin: Origin, base: Path, *, remote_code: bool = False) -> PreTrainedConfig:
+def read_config(
+    spec: Spec,
+    origin: Origin,
+    base: Path,
+    *,
+    remote_code: bool = False,
+    instead: dict[str, Any] | None = None,
+) -> PreTrainedConfig:
     """The config that the spec's `model` section describes, overrides applied.
+
+    Args:
+        spec: a spec with a `model` section.
+        origin: its source, resolved.
+        base: the folder that `config_file` is relative to.
+        remote_code: whether code from the hub may run.
+        instead: the config of an artifact, for a `config_file` that is not there any more.
 
     Raises:
         DeltacError: DLT252 to DLT254 for the `config` section, DLT805 to DLT807 for a source that can't be read.
     """
     model = spec.model
     problems = Problems()
-    raw = _raw_config(spec, model, origin, base, remote_code, problems)
+    raw = _raw_config(spec, model, origin, base, remote_code, instead, problems)
     problems.raise_if_any()
     overrides = {key: value for key, value in model.config.items() if key != "model_type"}
     known = _known_keys(raw)
@@ -103,8 +117,16 @@ def model_class(spec: Spec, config: PreTrainedConfig) -> type[PreTrainedModel]:
 
 
 def _raw_config(
-    spec: Spec, model: ModelSpec, origin: Origin, base: Path, remote_code: bool, problems: Problems
+    spec: Spec,
+    model: ModelSpec,
+    origin: Origin,
+    base: Path,
+    remote_code: bool,
+    instead: dict[str, Any] | None,
+    problems: Problems,
 ) -> PreTrainedConfig | None:
+    if model.config_file is not None and instead is not None:
+        return AutoConfig.for_model(**instead)
     if model.config_file is not None:
         return _from_file(base / model.config_file, spec.span((*model.path, "config_file")), problems)
     if origin.kind == "config":

@@ -60,3 +60,20 @@ def ranges(numbers: Iterable[int]) -> str:
         else:
             runs.append([number, number])
     return ",".join(str(low) if low == high else f"{low}-{high}" for low, high in runs)
+
+
+def unfold(name: str) -> list[str]:
+    """The paths that a folded one stands for.
+
+    >>> unfold("h.{0-1,3}.q")
+    ['h.0.q', 'h.1.q', 'h.3.q']
+    """
+    head, brace, rest = name.partition("{")
+    if not brace:
+        return [name]
+    inside, _, tail = rest.partition("}")
+    numbers = []
+    for run in inside.split(","):
+        low, _, high = run.partition("-")
+        numbers += range(int(low), int(high or low) + 1)
+    return [path for number in numbers for path in unfold(f"{head}{number}{tail}")]

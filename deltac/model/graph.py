@@ -45,6 +45,7 @@ class ModelGraph:
 
     Attributes:
         model: the skeleton, on fake tensors.
+        mode: the fake mode that its tensors belong to.
         config: the base's config.
         modules: by path, in the order of `named_modules()`.
         parameters: every parameter's full name → shape and dtype; a tied one stands under its first name.
@@ -54,6 +55,7 @@ class ModelGraph:
     """
 
     model: nn.Module
+    mode: FakeTensorMode
     config: PreTrainedConfig
     modules: Mapping[str, ModuleInfo]
     parameters: Mapping[str, ParameterInfo]
@@ -133,7 +135,7 @@ def _graph(model: nn.Module, mode: FakeTensorMode) -> ModelGraph:
             calls=tuple(trace.calls.get(path, ())),
             stack=_stack_of(path, stacks),
         )
-    return ModelGraph(model, model.config, modules, parameters, tied, stacks, trace)
+    return ModelGraph(model, mode, model.config, modules, parameters, tied, stacks, trace)
 
 
 def _info(name: str, tensor: nn.Parameter) -> ParameterInfo:

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import importlib
 import linecache
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from types import ModuleType
 from typing import Any
 
 from torch import fx
 
 # fx ends each line by dropping values that are not used again; in functions this short that only costs readability.
 _DROPS = re.compile(r";  [\w = ]+ = None")
+
+
+@dataclass(frozen=True)
+class Module:
+    """A module among the global names of a source; a module itself can't be pickled."""
+
+    name: str
 
 
 @dataclass(frozen=True)
@@ -35,7 +44,10 @@ class Source:
         """The function itself. Tracebacks and debuggers see its text."""
         file = f"<deltac {self.entry} {hashlib.sha256(self.text.encode()).hexdigest()[:12]}>"
         linecache.cache[file] = (len(self.text), None, self.text.splitlines(keepends=True), file)
-        namespace = dict(self.names)
+        namespace = {
+            name: importlib.import_module(value.name) if isinstance(value, Module) else value
+            for name, value in self.names
+        }
         exec(compile(self.text, file, "exec"), namespace)
         return namespace[self.entry]
 
@@ -60,7 +72,11 @@ def source_of(graph: fx.Graph, entry: str, root: str | None = "self", prologue: 
     lines = [line.rstrip() for line in body.split("\n") if line.strip()]
     lines = [f"    {line}" for line in prologue.splitlines()] + lines
     used = set(re.findall(r"\w+", text))
-    names = tuple(sorted((name, value) for name, value in code.globals.items() if name in used))
+    names = tuple(
+        (name, Module(value.__name__) if isinstance(value, ModuleType) else value)
+        for name, value in sorted(code.globals.items(), key=lambda item: item[0])
+        if name in used
+    )
     return Source("\n".join([head, *lines]) + "\n", names, entry)
 
 

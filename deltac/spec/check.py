@@ -11,7 +11,7 @@ import jsonschema
 from jsonschema import Draft7Validator, ValidationError
 
 from deltac.diagnostics import Problems
-from deltac.spec import faults, values
+from deltac.spec import faults, phrases, values
 from deltac.spec.schema import Schema
 from deltac.spec.yaml import Document
 
@@ -25,7 +25,8 @@ def check(document: Document, schema: Schema) -> Problems:
     for path in _not_finite(document.data):
         bad.add(path)
         span = document.span(path)
-        problems.add("DLT108", f"found {span.text}, expected a finite number", span)
+        message = f"found {phrases.short(span.text)}, expected a finite number"
+        problems.add("DLT108", message, span)
     errors = [(tuple(error.absolute_path), error) for error in _errors(document.data, schema)]
     # A value of the wrong type fails other rules too; the type says it all.
     mistyped = {path for path, error in errors if error.validator == "type"}
@@ -33,7 +34,9 @@ def check(document: Document, schema: Schema) -> Problems:
         if path in bad or (path in mistyped and error.validator != "type"):
             continue
         faults.report(document, path, error, problems)
-    values.check_values(document, problems)
+    # Where a key is misspelt, that is the fault; what is then missing is no second one.
+    misspelt = {path for path, error in errors if error.validator == "additionalProperties"}
+    values.check_values(document, misspelt, problems)
     return problems
 
 

@@ -3,42 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import yaml
 
 from deltac.diagnostics import Problems, Span
 from deltac.spec import scalars
+from deltac.spec.node import Node, Stop
 
 MAX_DEPTH = 64
 MAX_VALUES = 10_000
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
-@dataclass(slots=True)
-class Node:
-    """A value with its place.
-
-    Attributes:
-        data: the plain Python value.
-        start: offset of its first character.
-        end: offset after its last character.
-        keys: for a mapping, the start and end of each key.
-        children: for a mapping by key, for a list by index.
-        size: how many values it holds with aliases expanded, itself included.
-        height: how deep its children nest.
-        closed: False while its children are being read.
-    """
-
-    data: object
-    start: int
-    end: int
-    keys: dict[str, tuple[int, int]] = field(default_factory=dict)
-    children: dict = field(default_factory=dict)
-    size: int = 1
-    height: int = 0
-    closed: bool = True
 
 
 @dataclass(slots=True)
@@ -49,17 +25,6 @@ class _Open:
     flow: bool
     key: Node | None = None
     refused: bool = False
-
-
-class Stop(Exception):  # noqa: N818 - a signal between two files, never seen outside
-    """Reading can't go on at this offset. `problem` and `began` are the YAML reader's words."""
-
-    def __init__(self, offset: int, in_flow: bool, problem: str = "", began: int = -1) -> None:
-        super().__init__(problem)
-        self.offset = offset
-        self.in_flow = in_flow
-        self.problem = problem
-        self.began = began
 
 
 class Composer:
@@ -180,6 +145,11 @@ class Composer:
                 top.node.data[top.key.data] = node.data
                 top.node.keys[top.key.data] = (top.key.start, top.key.end)
                 self._adopt(top.node, top.key.data, node)
+            elif top.key.data == "<<" and isinstance(node.data, dict):
+                for key, child in node.children.items():
+                    top.node.data.setdefault(key, child.data)
+                    top.node.children.setdefault(key, child)
+                top.node.size += node.size
             top.node.end = max(top.node.end, node.end)
             top.key = None
 
@@ -192,13 +162,14 @@ class Composer:
                 span,
                 fix="repeat the keys here",
             )
-            return False
+            return False  # `_put` merges all the same: what is missing else would be reported too
         if not isinstance(key.data, str):
             kind = "collection" if isinstance(key.data, dict | list) else "value"
             message = f"found a {kind} as key, expected text"
             if kind == "value":
                 message = f"found the key `{span.text}`, which is not text"
-            self.problems.add("DLT010", message, span)
+            fix = f'write `"{span.text}"`, with quotes' if kind == "value" else None
+            self.problems.add("DLT010", message, span, fix=fix)
             return False
         if key.data in mapping.keys:
             first = self.place(*mapping.keys[key.data])

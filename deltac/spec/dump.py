@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
@@ -33,9 +34,20 @@ class _Dumper(yaml.SafeDumper):
         return _TAGS[type(scalars.resolve(value))]
 
 
+def _text(dumper: _Dumper, value: object) -> yaml.Node:
+    text = str(value)
+    # Only double quotes escape these breaks; elsewhere they read back as spaces.
+    style = '"' if any(char in "\x85\u2028\u2029" for char in text) else None
+    return dumper.represent_scalar(_TAGS[str], text, style)
+
+
 _Dumper.add_representer(tuple, lambda dumper, value: dumper.represent_list(value))
-_Dumper.add_multi_representer(PurePath, lambda dumper, value: dumper.represent_str(str(value)))
-_Dumper.add_multi_representer(str, lambda dumper, value: dumper.represent_str(str(value)))
+_Dumper.add_representer(str, _text)
+_Dumper.add_multi_representer(str, _text)
+_Dumper.add_multi_representer(PurePath, _text)
+for _kind in (set, bytes, datetime.date, datetime.datetime):
+    # PyYAML writes these with tags, which no spec may have.
+    _Dumper.add_representer(_kind, _Dumper.represent_undefined)
 
 
 def dump(data: Mapping, name: str) -> str:

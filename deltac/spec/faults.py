@@ -31,7 +31,7 @@ def report(document: Document, path: Path, error: ValidationError, problems: Pro
     if rule == "required":
         for key in error.validator_value:
             if key not in error.instance:
-                _missing_key(document, path, key, problems)
+                _missing_key(document, path, key, error.schema, problems)
         return
     span = document.span(path)
     schema: Mapping[str, Any] = error.schema
@@ -39,12 +39,11 @@ def report(document: Document, path: Path, error: ValidationError, problems: Pro
     key = _key(path)
     if rule == "type":
         message = f"{key}found {found}; expected {phrases.expected(schema)}"
-        problems.add(
-            "DLT103", message, span, fix=_type_fix(path, error.instance, schema, span.text)
-        )
+        fix = _type_fix(path, error.instance, schema, span.text)
+        problems.add("DLT103", message, span, _form(schema), fix)
     elif rule in _BOUNDS:
         message = f"{key}found {span.text}, expected {phrases.expected(schema)}"
-        problems.add("DLT104", message, span)
+        problems.add("DLT104", message, span, _form(schema))
     elif rule == "const" and path == ("version",):
         message = f"found version {span.text}, expected {error.validator_value}"
         fix = "write `version: 1`, or install the deltac that the spec was written for"
@@ -56,7 +55,8 @@ def report(document: Document, path: Path, error: ValidationError, problems: Pro
     elif rule == "uniqueItems":
         at = next(at for at, each in enumerate(error.instance) if each in error.instance[:at])
         entry = document.span((*path, at))
-        problems.add("DLT118", f"{key}the entry {phrases.short(entry.text)} is here twice", entry)
+        message = f"{key}the entry `{phrases.short(entry.text)}` is here twice"
+        problems.add("DLT118", message, entry, fix="keep one of the two")
     elif rule in ("pattern", "maxLength") and path[-1:] == ("name",):
         _bad_name(document, path, error.instance, problems)
     elif rule == "pattern" and (path[:1] == ("budget",) or "layers" in path):
@@ -65,6 +65,13 @@ def report(document: Document, path: Path, error: ValidationError, problems: Pro
         message = f"{key}found {found}, which is not of the form that it takes"
         notes = [schema["description"]] if "description" in schema else []
         problems.add("DLT121", message, span, notes)
+
+
+def _form(schema: Mapping[str, Any]) -> list[str]:
+    """A note on the form of a text that is one of two types, where its schema gives no example."""
+    several = isinstance(schema.get("type"), list)
+    unclear = several and "pattern" in schema and "examples" not in schema
+    return [schema["description"]] if unclear and "description" in schema else []
 
 
 def place(document: Document, path: Path) -> str:
@@ -92,15 +99,16 @@ def _unknown_key(
     key = str(path[-1])
     where = place(document, path[:-1])
     known = list(error.schema["properties"])
-    notes = [f"known keys: {', '.join(known)}"]
     span = document.key_span(path)
     in_delta = path[:1] == ("deltas",) and len(path) == 3
     if key in OPTIONS and OPTIONS[key] in known:
         fix = f"write `{OPTIONS[key]}`"
-        problems.add("DLT102", f"`{key}` is a key of another library", span, notes, fix)
+        problems.add("DLT102", f"`{key}` is a key of another library", span, fix=fix)
     elif is_foreign(key):
-        fix = ELSEWHERE.get(key) or f"write `{OPTIONS[key]}` in a delta whose operator has it"
-        problems.add("DLT102", f"`{key}` is a key of another library", span, notes, fix)
+        fix = ELSEWHERE.get(key) or f"write `{OPTIONS[key]}` in an entry of `deltas`"
+        if key in OPTIONS and in_delta:
+            fix = f"{where} has no `{OPTIONS[key]}`; its options: {', '.join(_options(known))}"
+        problems.add("DLT102", f"`{key}` is a key of another library", span, fix=fix)
     elif in_delta and (key in NARROWING_KEYS or key == "expect"):
         fix = f"move it into `target`: `target: {{{key}: ...}}`"
         problems.add("DLT101", f"`{key}` is a key of `target`, not of a delta", span, fix=fix)
@@ -109,10 +117,15 @@ def _unknown_key(
         problems.add("DLT101", f"`{key}` is a key of a delta, not of `target`", span, fix=fix)
     else:
         message = f"{where} has no key `{key}`"
+        notes = [f"known keys: {', '.join(known)}"]
+        if path[-2:-1] == ("target",):
+            notes.append("options of the operator stand beside `target`, not in it")
         problems.add("DLT101", message, span, notes, did_you_mean(key, known))
 
 
-def _missing_key(document: Document, path: Path, key: str, problems: Problems) -> None:
+def _missing_key(
+    document: Document, path: Path, key: str, schema: Mapping[str, Any], problems: Problems
+) -> None:
     fixes = {
         "version": "write `version: 1`",
         "deltas": "write `deltas:` and a list under it",
@@ -123,7 +136,10 @@ def _missing_key(document: Document, path: Path, key: str, problems: Problems) -
     if key not in fixes:
         where = place(document, path)
     message = f"{where} needs the key `{key}`"
-    problems.add("DLT106", message, document.span(path), fix=fixes.get(key))
+    notes = []
+    if key not in fixes:
+        notes = [f"`{key}`: {schema['properties'][key].get('description', '')}"]
+    problems.add("DLT106", message, document.span(path), notes, fixes.get(key))
 
 
 def _not_one_of(document: Document, path: Path, error: ValidationError, problems: Problems) -> None:
@@ -138,7 +154,8 @@ def _not_one_of(document: Document, path: Path, error: ValidationError, problems
     found = phrases.value(error.instance, span.text)
     message = f"{_key(path)}found {found}; expected {phrases.expected(error.schema)}"
     names = [each for each in allowed if isinstance(each, str)]
-    problems.add("DLT105", message, span, fix=did_you_mean(word, names))
+    fix = _null_fix(path) if error.instance is None else did_you_mean(word, names)
+    problems.add("DLT105", message, span, fix=fix)
 
 
 def _bad_name(document: Document, path: Path, name: str, problems: Problems) -> None:
@@ -163,7 +180,14 @@ def _type_fix(path: Path, found: Any, schema: Mapping[str, Any], written: str) -
     types = [types] if isinstance(types, str) else types
     key = f"{path[-1]}: " if path and isinstance(path[-1], str) else ""
     if found is None:
-        return "give it a value, or remove the key"
+        return _null_fix(path)
+    if path[-2:] == ("budget", "trainable") and isinstance(found, float):
+        return "write a count, or a percentage such as `trainable: 2%`"
+    if path[-1:] in (("target",), ("model",)) and isinstance(found, str | list):
+        inner = "module" if path[-1] == "target" else "source"
+        return (
+            f"write `{key}{{{inner}: {phrases.short(written)}}}`" if "\n" not in written else None
+        )
     if isinstance(found, str):
         plain = scalars.resolve(found)
         number = isinstance(plain, int | float) and not isinstance(plain, bool)
@@ -175,11 +199,24 @@ def _type_fix(path: Path, found: Any, schema: Mapping[str, Any], written: str) -
             return "write a list: `[a, b]`"
     elif "integer" in types and isinstance(found, float) and found.is_integer():
         return f"write `{key}{int(found)}`"
-    elif "string" in types and "integer" not in types and isinstance(found, int | float):
+    elif types == ["string"] and isinstance(found, int | float):
         return f'write `{key}"{written}"`, with quotes'
-    elif path and path[-1] == "deltas" and isinstance(found, dict):
+    elif path == ("deltas",) and isinstance(found, dict):
         return "begin each delta with `- `"
+    elif path[:1] == ("deltas",) and len(path) == 2:
+        return "write `{operator: ..., target: {module: ...}}`"
+    elif path == ("heads",):
+        return "write `heads: auto`, a list of modules, or `heads: []`"
     return None
+
+
+def _null_fix(path: Path) -> str:
+    needed = path[-1:] in (("version",), ("deltas",), ("operator",), ("target",))
+    return "give it a value" if needed else "give it a value, or remove the key"
+
+
+def _options(known: list[str]) -> list[str]:
+    return [key for key in known if key not in DELTA_KEYS]
 
 
 def _empty(found: Any) -> str:

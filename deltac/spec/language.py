@@ -66,12 +66,14 @@ _TARGET = _mapping(
             "description": f"{_LAYERS} One or a list.",
             "type": ["integer", "string", "array"],
             "pattern": _LAYER_FORM,
+            "examples": ["0-5", "first 4"],
             "minItems": 1,
             "uniqueItems": True,
             "items": {
                 "description": _LAYERS,
                 "type": ["integer", "string"],
                 "pattern": _LAYER_FORM,
+                "examples": ["0-5", "first 4"],
             },
         },
         "exclude": _texts(f"Patterns of module paths to leave out. {_PATTERNS}"),
@@ -145,6 +147,7 @@ _BUDGET = _mapping(
             "type": ["integer", "string"],
             "minimum": 1,
             "pattern": "^[0-9]+(\\.[0-9]+)? ?%$",
+            "examples": ["2%"],
         },
         "bytes": {
             "description": "Most bytes of the delta's tensors as saved: a count, or a size such as "
@@ -152,6 +155,7 @@ _BUDGET = _mapping(
             "type": ["integer", "string"],
             "minimum": 1,
             "pattern": "^[0-9]+(\\.[0-9]+)? ?([KMG]i?)?B$",
+            "examples": ["1.5MB"],
         },
     },
     minProperties=1,

@@ -67,7 +67,11 @@ def expected(schema: Mapping[str, Any]) -> str:
 
 def _with_bounds(kind: str, schema: Mapping[str, Any]) -> str:
     words = _TYPES[kind]
-    return f"{words} {bounds(schema)}".rstrip() if kind in ("integer", "number") else words
+    if kind in ("integer", "number"):
+        return f"{words} {bounds(schema)}".rstrip()
+    if kind == "string" and schema.get("examples"):
+        return f"{words} such as {listed(quoted(schema['examples']))}"
+    return words
 
 
 def bounds(schema: Mapping[str, Any]) -> str:

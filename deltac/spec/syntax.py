@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from deltac.diagnostics import Diagnostic, Span
-from deltac.spec.compose import Stop
+from deltac.spec.node import Stop
 
 #: Message and notes for each code of an unquoted value.
 SLIPS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -27,12 +28,6 @@ SLIPS: dict[str, tuple[str, tuple[str, ...]]] = {
 _WORDS = (
     ("expected ',' or '}'", "expected `,` or `}` here", "close the `{`, or put a comma here"),
     ("expected ',' or ']'", "expected `,` or `]` here", "close the `[`, or put a comma here"),
-    ("end of stream", "a quoted text does not end", "close the quotes"),
-    (
-        "mapping values are not allowed",
-        "a key can't begin here",
-        "check the indentation, or quote a value that contains `: `",
-    ),
     (
         "could not find expected ':'",
         "found text where a key was expected: there is no `:` after it",
@@ -64,8 +59,15 @@ def explain(stop: Stop, text: str, place: Callable[[int, int], Span]) -> Diagnos
         message, notes = SLIPS["DLT015"]
         word = text[offset:].split(maxsplit=1)[0]
         return Diagnostic("DLT015", message.format(word), place(offset, offset + len(word)), notes)
+    if "end of stream" in stop.problem and stop.began >= 0:
+        message, fix = "this quoted text does not end", "close the quotes"
+        return Diagnostic("DLT001", message, place(stop.began, stop.began + 1), fix=fix)
     if "cannot start any token" in stop.problem:
         message, fix = f"a value can't begin with `{char}`", "put the value in quotes"
+    elif char and char in "]}" and "expected ','" not in stop.problem:
+        message, fix = f"this `{char}` closes nothing", "remove it, or open it before"
+    elif "mapping values are not allowed" in stop.problem:
+        message, fix = _second_colon(text, offset)
     else:
         found = (words[1:] for words in _WORDS if words[0] in stop.problem)
         message, fix = next(found, (f"this is not YAML: {stop.problem}", None))
@@ -75,13 +77,25 @@ def explain(stop: Stop, text: str, place: Callable[[int, int], Span]) -> Diagnos
         end = offset + len(text[offset:].splitlines()[0])
         return Diagnostic("DLT001", message, place(offset, end), fix=fix)
     notes = ()
-    if 0 <= stop.began < offset and text[stop.began] in "[{\"'":
+    if "expected ','" in stop.problem and stop.began >= 0:
         notes = (f"the `{text[stop.began]}` at {place(stop.began, stop.began)} is still open",)
     # At the end of a line or of the file, the caret stands behind the last character.
     while offset == len(text) and offset > 0 and text[offset - 1] in "\r\n":
         offset -= 1
         text = text[:offset]
     return Diagnostic("DLT001", message, place(offset, offset + 1), notes, fix)
+
+
+def _second_colon(text: str, offset: int) -> tuple[str, str]:
+    """Message and fix for a `: ` inside a value: the text needs quotes, or it is a key too deep."""
+    start = max(text.rfind("\n", 0, offset), text.rfind("\r", 0, offset)) + 1
+    line = re.split(r"[\r\n]", text[start:], maxsplit=1)[0]
+    match = re.fullmatch(r"\s*((?:- )*[\w-]+: +)([^\s'\"\[{].*?)( +#.*)?", line)
+    if match and start + match.start(2) <= offset:
+        value = match[2].replace("'", "''")
+        return "a value that holds `: ` needs quotes", f"write `{match[1]}'{value}'`"
+    message = "a key can't begin here: this line goes on with the value above it"
+    return message, "indent it like the keys that it belongs to"
 
 
 def _tab(text: str, offset: int) -> int | None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from typing import Any
 
 from deltac.diagnostics import Problems
-from deltac.spec import language
 from deltac.spec.budget import BudgetError, parse_bytes, parse_trainable
 from deltac.spec.spec import NARROWING_KEYS, default_delta_name
 from deltac.spec.target import LayerRange, Pattern, TargetError
@@ -14,18 +13,22 @@ from deltac.spec.yaml import Document
 
 Path = tuple[str | int, ...]
 
-_MODEL_KEYS = set(language.SPEC["properties"]["model"]["properties"])
 
+def check_values(document: Document, misspelt: Set[Path], problems: Problems) -> None:
+    """Adds the faults of values; those of the wrong type are passed over: the schema names them.
 
-def check_values(document: Document, problems: Problems) -> None:
-    """Adds the faults of values; those of the wrong type are passed over: the schema names them."""
+    Args:
+        document: the spec.
+        misspelt: places of mappings with an unknown key: what they lack is not reported too.
+        problems: where faults go.
+    """
     data = document.data
     if not isinstance(data, dict):
         return
     if data.get("heads") != "auto":
         _patterns(document, ("heads",), data.get("heads"), problems)
     _budget(document, _mapping(data.get("budget")), problems)
-    if isinstance(data.get("model"), dict):
+    if isinstance(data.get("model"), dict) and ("model",) not in misspelt:
         _model(document, data["model"], problems)
     names: dict[str, Path] = {}
     for at, delta in enumerate(_list(data.get("deltas"))):
@@ -36,8 +39,8 @@ def check_values(document: Document, problems: Problems) -> None:
         target = delta.get("target")
         if isinstance(target, dict):
             _target(document, (*path, "target"), target, problems)
-            # Where a key is misspelt, that is the fault to report.
-            if target.keys() <= {"layers", "exclude", "expect"}:
+            empty = not target.keys() & {"module", "class", "parameter"}
+            if empty and (*path, "target") not in misspelt:
                 problems.add(
                     "DLT116",
                     "a target needs `module`, `class` or `parameter`",
@@ -45,8 +48,11 @@ def check_values(document: Document, problems: Problems) -> None:
                     fix='to mean every module, write `module: "**"`',
                 )
         for index, override in enumerate(_list(delta.get("overrides"))):
+            place = (*path, "overrides", index)
             if isinstance(override, dict):
-                _override(document, (*path, "overrides", index), override, problems)
+                _target(document, place, override, problems)
+                if place not in misspelt:
+                    _override(document, place, override, problems)
 
 
 def _target(document: Document, path: Path, target: dict, problems: Problems) -> None:
@@ -71,7 +77,6 @@ def _try(document: Document, path: Path, read: Any, problems: Problems) -> None:
 
 
 def _override(document: Document, path: Path, override: dict, problems: Problems) -> None:
-    _target(document, path, override, problems)
     narrowing = override.keys() & set(NARROWING_KEYS)
     if override and not narrowing:
         message = "this override narrows nothing: it would change the options everywhere"
@@ -116,8 +121,6 @@ def _budget(document: Document, budget: dict, problems: Problems) -> None:
 
 
 def _model(document: Document, model: dict, problems: Problems) -> None:
-    if not model.keys() <= _MODEL_KEYS:
-        return  # a misspelt `source` is one fault, not two
     span = document.key_span(("model",))
     if "revision" in model and "source" not in model:
         message = "the model has a `revision`, but no `source` that it is one of"

@@ -6,9 +6,10 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 
 from deltac.diagnostics import Problems, Source, Span
-from deltac.spec.compose import Composer, Node, Stop
+from deltac.spec.compose import Composer
 from deltac.spec.dump import dump
 from deltac.spec.mends import Mends
+from deltac.spec.node import Node, Stop
 from deltac.spec.slips import Slip, slip_at
 from deltac.spec.syntax import SLIPS, explain
 

@@ -8,13 +8,21 @@ def _code(code: str, name: str, meaning: str) -> Code:
 
 
 CODES = (
-    _code("DLT701", "not-an-artifact", "The folder is no artifact of deltac, or a file of it is missing or unreadable."),
+    _code(
+        "DLT701",
+        "not-an-artifact",
+        "The folder is no artifact of deltac, or a file of it is missing or unreadable.",
+    ),
     _code(
         "DLT702",
         "would-overwrite",
         "The output folder holds a trained delta. Choose another folder, or say --force (overwrite=True in Python).",
     ),
-    _code("DLT703", "foreign-folder", "The output folder is not empty and no artifact: deltac never replaces it."),
+    _code(
+        "DLT703",
+        "foreign-folder",
+        "The output folder is not empty and no artifact: deltac never replaces it.",
+    ),
     _code("DLT704", "unknown-format", "The manifest has a version that this deltac does not read."),
     _code(
         "DLT705",
@@ -22,14 +30,30 @@ CODES = (
         "A file of the artifact is not the one that the manifest describes: it was changed, cut off or exchanged.",
     ),
     _code("DLT706", "not-a-compiled-model", "The model carries no delta of deltac."),
-    _code("DLT711", "base-class", "The base is another architecture than the one the delta was made for."),
-    _code("DLT712", "base-layers", "The base has another number of blocks than the one the delta was made for."),
+    _code(
+        "DLT711",
+        "base-class",
+        "The base is another architecture than the one the delta was made for.",
+    ),
+    _code(
+        "DLT712",
+        "base-layers",
+        "The base has another number of blocks than the one the delta was made for.",
+    ),
     _code("DLT713", "base-shapes", "The base's parameters have other shapes."),
-    _code("DLT714", "base-config", "The base's config differs in a setting that changes what it computes."),
+    _code(
+        "DLT714",
+        "base-config",
+        "The base's config differs in a setting that changes what it computes.",
+    ),
     _code("DLT715", "base-names", "The base's parameters have other names."),
     _code("DLT716", "base-weights", "The base has the right structure, but other weights."),
     _code("DLT717", "base-dtype", "The base's parameters have another dtype."),
-    _code("DLT721", "tensor-names", "The delta file lacks tensors that the spec asks for, or holds others."),
+    _code(
+        "DLT721",
+        "tensor-names",
+        "The delta file lacks tensors that the spec asks for, or holds others.",
+    ),
     _code("DLT722", "tensor-form", "A tensor of the delta file has another shape or dtype."),
     _code(
         "DLT723",

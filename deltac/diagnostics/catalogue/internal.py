@@ -10,4 +10,11 @@ CODES: tuple[Code, ...] = (
         "Please report it, with the spec and the traceback that DELTAC_DEBUG=1 prints.",
         exit=3,
     ),
+    Code(
+        "DLT902",
+        "rewriting-not-verified",
+        "The rewritten model is not what the plan says. deltac, or an operator of another package, is at fault. The "
+        "model was left as it was.",
+        exit=3,
+    ),
 )

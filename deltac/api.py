@@ -1,0 +1,278 @@
+"""compile, plan, load: values in, values and diagnostics out. Prints nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from deltac.artifact.base import check_base
+from deltac.artifact.code import code_files
+from deltac.artifact.folder import read_manifest
+from deltac.artifact.manifest import describe_base, make_manifest
+from deltac.artifact.tensors import check_tensors, read_tensors, tensor_files
+from deltac.compiled import Compiled, DeltaState, content_of, root_class
+from deltac.diagnostics import DeltacError, Diagnostic, Problems
+from deltac.model.config import check_read_back, model_class, read_config
+from deltac.model.graph import ModelGraph, graph_from_config, graph_from_model
+from deltac.model.source import Origin, resolve
+from deltac.model.weights import content_hash, fresh_parameters, fresh_values, load_base
+from deltac.operators import fragment, get
+from deltac.operators._init import initial_value
+from deltac.plan import Plan, make_plan
+from deltac.rewrite.apply import apply
+from deltac.rewrite.pipeline import Rewriting, delta_dtype, rewrite
+from deltac.rewrite.verify import verify_gradients, verify_structure
+from deltac.spec import Spec, load_spec
+from deltac.spec.load import validate
+
+SpecLike = str | Path | Mapping[str, Any]
+
+__all__ = ["Prepared", "compile", "load", "plan", "prepare", "validate"]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A spec that was planned and rewritten on shapes, before any weight is read."""
+
+    plan: Plan
+    rewriting: Rewriting
+    origin: Origin
+    cls: type[PreTrainedModel]
+    config: PreTrainedConfig
+
+
+def plan(spec: SpecLike, model: PreTrainedModel | None = None, *, trust_remote_code: bool = False) -> Plan:
+    """What compiling would do: sites, names, shapes, counts. Reads no weights.
+
+    Args:
+        spec: a path, YAML text, or a dict.
+        model: the base, if it is at hand; else the spec's `model` section names it.
+        trust_remote_code: whether code from the hub may run; never unless asked.
+
+    Raises:
+        DeltacError: every problem found, with its code, file, line and column.
+    """
+    return prepare(spec, model, trust_remote_code=trust_remote_code).plan
+
+
+def compile(spec: SpecLike, model: PreTrainedModel | None = None, *, trust_remote_code: bool = False) -> Compiled:
+    """Rewrites a model as a spec says: frozen, with the delta in place and trainable.
+
+    Args:
+        spec: a path, YAML text, or a dict.
+        model: the base to rewrite in place; None loads the one that the spec names. No value of it changes, and after
+            an error it is as before.
+        trust_remote_code: whether code from the hub may run; never unless asked.
+
+    Returns:
+        The compiled model, in the training mode that the base was in.
+
+    Raises:
+        DeltacError: every problem found, with its code, file, line and column.
+    """
+    prepared = prepare(spec, model, trust_remote_code=trust_remote_code)
+    return _compile(prepared, model)
+
+
+def load(folder: str | Path, model: PreTrainedModel | None = None, *, trust_remote_code: bool = False) -> Compiled:
+    """Loads an artifact onto its base.
+
+    Args:
+        folder: what `deltac compile` or `Compiled.save` wrote.
+        model: the base, if it is at hand; it is rewritten in place. None loads the one that the artifact names.
+        trust_remote_code: whether code from the hub may run; never unless asked.
+
+    Raises:
+        DeltacError: DLT70x (the files), DLT71x (another base), DLT72x (other tensors); the model is as before then.
+    """
+    folder = Path(folder)
+    manifest = read_manifest(folder)
+    text = (folder / manifest["spec"]["file"]).read_text(encoding="utf-8")
+    spec = _load_spec(text if "\n" in text else text + "\n")
+    _check_operators(manifest)
+    origin, cls, config, graph = _open(spec, model, Path.cwd(), trust_remote_code, manifest)
+    heads = manifest["sets"]["heads"]
+    found = describe_base(graph, origin, heads)
+    if model is not None:
+        found["weights"] = content_hash(model, _base_names(graph, heads)) if manifest["base"]["weights"] else None
+    check_base(manifest["base"], found)
+    fresh = {row["name"] for row in manifest["tensors"] if row["set"] == "heads" and row["init"] == "model"}
+    planned = make_plan(spec, graph, fresh)
+    values = read_tensors(folder, manifest)
+    check_tensors(make_manifest(planned, origin)["tensors"], values)
+    prepared = Prepared(planned, rewrite(planned), origin, cls, config)
+    return _compile(prepared, model, values, manifest)
+
+
+def prepare(
+    spec: SpecLike, model: PreTrainedModel | None = None, *, trust_remote_code: bool = False
+) -> Prepared:
+    """Validates, traces, plans and generates the code of a spec, all on shapes."""
+    checked = spec if isinstance(spec, Spec) else _load_spec(spec)
+    base = Path(spec).parent if isinstance(spec, (str, Path)) and "\n" not in str(spec) else Path()
+    origin, cls, config, graph = _open(checked, model, base, trust_remote_code)
+    planned = make_plan(checked, graph, fresh_parameters(cls, config, origin, graph))
+    return Prepared(planned, rewrite(planned), origin, cls, config)
+
+
+def initial_files(prepared: Prepared) -> dict[str, bytes]:
+    """The artifact of a prepared spec, made on shapes: no weight of the base is read.
+
+    Only for plans that need none (`Plan.needs_weights`).
+    """
+    planned = prepared.plan
+    model = planned.graph.model
+    apply(planned, prepared.rewriting, model, lambda name: _fake_value(planned, name))
+    verify_structure(planned, prepared.rewriting, model)
+    verify_gradients(planned, model, planned.graph.mode)
+    model.delta_state = _state(prepared)
+    values = _initial_values(planned)
+    names = [head.name for head in planned.heads if head.fresh]
+    values |= fresh_values(model, names, planned.spec.seed)
+    model.delta_state.initial = content_of(tensor_files(model.delta_state.manifest, values))
+    return Compiled(model).files(values)
+
+
+def _compile(
+    prepared: Prepared,
+    model: PreTrainedModel | None,
+    values: Mapping[str, torch.Tensor] | None = None,
+    recorded: Mapping[str, Any] | None = None,
+) -> Compiled:
+    """Applies a prepared spec to the real base; `values` and `recorded` are those of an artifact."""
+    planned = prepared.plan
+    given = model is not None
+    if model is None:
+        model = load_base(prepared.cls, prepared.config, prepared.origin, seed=planned.spec.seed)
+    heads = [head.name for head in planned.heads]
+    state = _state(prepared)
+    weights = content_hash(model, _base_names(planned.graph, heads))
+    state.manifest["base"]["weights"] = weights
+    checked: tuple[str, ...] = ()
+    if recorded is not None:
+        check_base(recorded["base"], state.manifest["base"])
+        checked = ("structure", "weights") if recorded["base"]["weights"] and weights else ("structure",)
+        state.initial = "" if recorded["state"] == "trained" else state.initial
+    parameters = dict(model.named_parameters())
+    state.originals = {name: parameters[name].detach().clone() for name in planned.tuned()}
+    initial = _initial_values(planned)
+    source = {**initial, **(values or {})}
+    apply(planned, prepared.rewriting, model, source.__getitem__)
+    verify_structure(planned, prepared.rewriting, model)
+    if values is None and not given and prepared.origin.kind != "config":
+        values = fresh_values(model, [head.name for head in planned.heads if head.fresh], planned.spec.seed)
+    with torch.no_grad():
+        for name, value in (values or {}).items():
+            if name in parameters:
+                parameters[name].copy_(value)
+    model.__class__ = root_class(type(model))
+    model.delta_state = state
+    compiled = Compiled(model, checked)
+    if recorded is None or recorded["state"] == "initial":
+        state.initial = content_of(tensor_files(state.manifest, compiled.parameters()))
+    return compiled
+
+
+def _open(
+    spec: Spec,
+    model: PreTrainedModel | None,
+    base: Path,
+    remote_code: bool,
+    manifest: Mapping[str, Any] | None = None,
+) -> tuple[Origin, type[PreTrainedModel], PreTrainedConfig, ModelGraph]:
+    """The base of a spec: where it comes from, its class, its config and its shapes."""
+    if model is not None:
+        return _open_given(spec, model)
+    if spec.model is None:
+        message = "the spec has no 'model' section, and no model was given"
+        raise DeltacError([Diagnostic("DLT258", message, spec.span(()), fix="add 'model: {source: …}'")])
+    span = spec.span((*spec.model.path, "source"))
+    origin = resolve(spec.model.source, spec.model.revision, base, span)
+    instead = manifest["base"]["config"] if manifest else None
+    config = read_config(spec, origin, base, remote_code=remote_code, instead=instead)
+    cls = model_class(spec, config)
+    graph = graph_from_config(cls, config)
+    problems = Problems()
+    for key, value in spec.model.config.items():
+        if key != "model_type":
+            check_read_back(problems, spec, key, value, getattr(graph.config, key, None))
+    problems.raise_if_any()
+    return origin, cls, config, graph
+
+
+def _open_given(
+    spec: Spec, model: PreTrainedModel
+) -> tuple[Origin, type[PreTrainedModel], PreTrainedConfig, ModelGraph]:
+    problems = Problems()
+    if not isinstance(model, PreTrainedModel):
+        problems.add("DLT814", f"found {type(model).__name__}, expected a transformers PreTrainedModel")
+        problems.raise_if_any()
+    if hasattr(model, "delta_state"):
+        problems.add("DLT505", "this model already carries a delta", fix="compile one spec with both deltas on a fresh base")
+        problems.raise_if_any()
+    origin = Origin("config")
+    if spec.model is not None:
+        if spec.model.source is not None:
+            origin = Origin("given", label=spec.model.source, revision=spec.model.revision)
+        if spec.model.class_name is not None and model_class(spec, model.config) is not type(model):
+            wanted = model_class(spec, model.config).__name__
+            message = f"the spec asks for a {wanted}, the model given is a {type(model).__name__}"
+            problems.add("DLT507", message, spec.span((*spec.model.path, "class")))
+        for key, value in spec.model.config.items():
+            if getattr(model.config, key, None) != value:
+                message = f"the spec has '{key}: {value}', the model given has {getattr(model.config, key, None)}"
+                problems.add("DLT507", message, spec.span((*spec.model.path, "config", key)))
+        problems.raise_if_any()
+    return origin, type(model), model.config, graph_from_model(model)
+
+
+def _state(prepared: Prepared) -> DeltaState:
+    spec = prepared.plan.spec
+    manifest = make_manifest(prepared.plan, prepared.origin)
+    return DeltaState(manifest, spec.document.source.text, spec.description, code_files(prepared.rewriting))
+
+
+def _initial_values(planned: Plan) -> dict[str, torch.Tensor]:
+    seed = planned.spec.seed
+    return {
+        name: initial_value(new.init, new.shape, seed=seed, name=name, dtype=delta_dtype(placement))
+        for name, placement, _, new in planned.added()
+    }
+
+
+def _fake_value(planned: Plan, name: str) -> torch.Tensor:
+    forms = {full: (new.shape, delta_dtype(placement)) for full, placement, _, new in planned.added()}
+    shape, dtype = forms[name]
+    with planned.graph.mode:
+        return torch.empty(shape, dtype=dtype)
+
+
+def _base_names(graph: ModelGraph, heads: list[str]) -> list[str]:
+    return [name for name in graph.parameters if name not in heads]
+
+
+def _load_spec(source: SpecLike) -> Spec:
+    return load_spec(source, extra_fragment=lambda name: fragment(get(name).operator))
+
+
+def _check_operators(manifest: Mapping[str, Any]) -> None:
+    """An operator of another package must be the one that the delta was made with."""
+    problems = Problems()
+    for name, entry in manifest["operators"].items():
+        if entry["package"] == "deltac":
+            continue
+        try:
+            found = get(name)
+        except KeyError:
+            fix = f"install it: pip install {entry['package']}=={entry['version']}"
+            problems.add("DLT723", f"no installed package brings the operator '{name}'", fix=fix)
+            continue
+        if found.source_sha256 != entry["source_sha256"]:
+            message = f"operator '{name}' was made with {entry['package']} {entry['version']}; this is {found.version}"
+            problems.add("DLT723", f"{message}, with another source", fix=f"pip install {entry['package']}=={entry['version']}")
+    problems.raise_if_any()

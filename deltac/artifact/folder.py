@@ -1,0 +1,110 @@
+"""The artifact's folder: written whole or not at all, and never over a trained delta unasked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from deltac.diagnostics import DeltacError, Diagnostic
+
+MANIFEST = "manifest.json"
+
+
+def check_writable(folder: Path, *, overwrite: bool) -> None:
+    """Refuses a folder that must not be replaced.
+
+    Raises:
+        DeltacError: DLT702 (it holds a trained delta), DLT703 (it holds something else).
+    """
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        raise _error("DLT703", f"'{folder}' is no folder")
+    if not folder.exists() or not any(folder.iterdir()):
+        return
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        state = manifest["state"]
+    except (OSError, ValueError, KeyError, TypeError):
+        message = f"'{folder}' is not empty and holds no artifact of deltac"
+        raise _error("DLT703", message, "choose another folder") from None
+    if state != "initial" and not overwrite:
+        message = f"'{folder}' holds a trained delta"
+        raise _error("DLT702", message, "choose another folder, or say --force (overwrite=True in Python)")
+
+
+def write_folder(folder: Path, files: dict[str, bytes]) -> None:
+    """Writes the files as a new folder and puts it in the place of an old one in one step.
+
+    Args:
+        folder: where the artifact shall lie.
+        files: relative path → content.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    made = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        for name, content in files.items():
+            path = made / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        made.chmod(0o777 & ~_umask())
+        if folder.exists():
+            old = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+            os.replace(folder, old / "old")  # noqa: PTH105 - Path.replace would say the same
+            os.replace(made, folder)  # noqa: PTH105
+            shutil.rmtree(old)
+        else:
+            os.replace(made, folder)  # noqa: PTH105
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
+def write_into(folder: Path, files: dict[str, bytes]) -> None:
+    """Writes the files into a folder that holds others too (a Trainer's checkpoint), the manifest last."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in sorted(files, key=lambda name: (name == MANIFEST, name)):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+            file.write(files[name])
+        Path(file.name).replace(path)
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of an artifact, its files checked against it.
+
+    Raises:
+        DeltacError: DLT701 (no artifact), DLT704 (a later format), DLT705 (a file was changed).
+    """
+    path = folder / MANIFEST
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        version, files = manifest["format"], manifest["files"]
+        names = [*files.items(), (manifest["spec"]["file"], manifest["spec"])]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        message = f"'{folder}' is no artifact of deltac: {path.name}: {type(error).__name__}: {error}"
+        raise _error("DLT701", message, "give the folder that deltac compile or save() wrote") from None
+    if version != 1:
+        raise _error("DLT704", f"the manifest has format {version}; this deltac reads format 1", "update deltac")
+    for name, entry in names:
+        try:
+            content = (folder / name).read_bytes()
+        except OSError as error:
+            raise _error("DLT701", f"a file of the artifact can't be read: {error}") from None
+        if hashlib.sha256(content).hexdigest() != entry["sha256"]:
+            fix = "get the artifact again; to change a spec, edit the one under version control and compile it"
+            raise _error("DLT705", f"{name} is not the file that the manifest describes", fix)
+    return manifest
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _error(code: str, message: str, fix: str | None = None) -> DeltacError:
+    return DeltacError([Diagnostic(code, message, fix=fix)])

@@ -1,0 +1,97 @@
+"""Puts a rewriting into a model: all or nothing. A failure leaves the model as it was, bit for bit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+from deltac.diagnostics import Problems
+from deltac.plan import Plan
+from deltac.rewrite.pipeline import Rewriting
+from deltac.rewrite.region import region_class
+
+#: Gives the value of an added parameter: full name, shape, dtype, device → tensor.
+MakeValue = Callable[[str], torch.Tensor]
+
+
+def check_applicable(plan: Plan, rewriting: Rewriting, model: nn.Module) -> None:
+    """Checks everything that could fail, before anything is changed.
+
+    Raises:
+        DeltacError: DLT504 (a replaced forward), DLT505 (already compiled).
+    """
+    problems = Problems()
+    if any(hasattr(type(module), "delta_region") for module in model.modules()):
+        problems.add("DLT505", "this model already carries a delta", fix="compile one spec with both deltas on a fresh base")
+    for path in rewriting.regions:
+        if "forward" in vars(model.get_submodule(path)):
+            message = f"the forward of {path} was replaced on the object, as accelerate's hooks do"
+            problems.add("DLT504", message, fix="compile first, then offload or wrap the model")
+            break
+    problems.raise_if_any()
+
+
+def apply(plan: Plan, rewriting: Rewriting, model: nn.Module, value_of: MakeValue) -> None:
+    """Freezes the model, adds the delta's parameters and gives each rewritten module its new class.
+
+    Args:
+        plan: the plan, made on a skeleton of this model.
+        rewriting: its code.
+        model: the model to change in place. No value of it changes.
+        value_of: makes the value of each added parameter, by full name.
+    """
+    check_applicable(plan, rewriting, model)
+    trainable = {*plan.tuned(), *(head.name for head in plan.heads)}
+    made = {name: value_of(name) for name, *_ in plan.added()}
+    with _undo_on_error() as undo:
+        for name, parameter in model.named_parameters():
+            undo.append(_restorer(parameter, parameter.requires_grad))
+            parameter.requires_grad_(name in trainable)
+        for path, region in rewriting.regions.items():
+            module = model.get_submodule(path)
+            undo.append(_class_restorer(module, type(module)))
+            module.__class__ = region_class(region)
+        for name, placement, own, _ in plan.added():
+            module = model.get_submodule(placement.site.module)
+            device = next((p.device for p in module.parameters()), torch.device("cpu"))
+            key = placement.own_name(own)
+            undo.append(_remover(module, key))
+            value = made[name]
+            module.register_parameter(key, nn.Parameter(value if value.device == device else value.to(device)))
+
+
+def set_disabled(model: nn.Module, disabled: bool) -> None:
+    """Switches every rewritten module to the base's forward, or back."""
+    for module in model.modules():
+        if hasattr(type(module), "delta_region"):
+            module.delta_disabled = disabled
+
+
+@contextmanager
+def _undo_on_error() -> Iterator[list[Callable[[], None]]]:
+    """Runs the steps back, last first, when the block fails."""
+    undo: list[Callable[[], None]] = []
+    try:
+        yield undo
+    except BaseException:
+        for step in reversed(undo):
+            step()
+        raise
+
+
+def _restorer(parameter: nn.Parameter, requires_grad: bool) -> Callable[[], None]:
+    return lambda: parameter.requires_grad_(requires_grad) and None
+
+
+def _class_restorer(module: nn.Module, cls: type) -> Callable[[], None]:
+    def restore() -> None:
+        module.__class__ = cls
+
+    return restore
+
+
+def _remover(module: nn.Module, name: str) -> Callable[[], None]:
+    return lambda: module._parameters.pop(name, None) and None

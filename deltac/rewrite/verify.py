@@ -1,0 +1,62 @@
+"""Runs after the passes: is the rewritten model what the plan says?"""
+
+from __future__ import annotations
+
+import warnings
+
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from deltac.diagnostics import Problems
+from deltac.model.fold import fold
+from deltac.model.inputs import example_inputs
+from deltac.plan import Plan
+from deltac.rewrite.pipeline import Rewriting
+
+
+def verify_structure(plan: Plan, rewriting: Rewriting, model: nn.Module) -> None:
+    """Every declared parameter is there, trainable, with its shape; nothing else of the base is trainable.
+
+    Raises:
+        DeltacError: DLT902, a fault of deltac or of an operator.
+    """
+    problems = Problems()
+    parameters = dict(model.named_parameters())
+    expected = {*plan.tuned(), *(head.name for head in plan.heads)}
+    for name, _, _, new in plan.added():
+        expected.add(name)
+        if name not in parameters or tuple(parameters[name].shape) != tuple(new.shape):
+            problems.add("DLT902", f"{name} is missing or has another shape than {list(new.shape)}")
+    trainable = {name for name, parameter in parameters.items() if parameter.requires_grad}
+    if trainable != expected:
+        wrong = ", ".join(fold(sorted(trainable ^ expected))[:6])
+        problems.add("DLT902", f"trainable and planned parameters differ: {wrong}")
+    known = {*plan.graph.parameters, *expected}
+    if set(parameters) != known:
+        problems.add("DLT902", f"base parameter names changed: {', '.join(sorted(set(parameters) ^ known)[:6])}")
+    problems.raise_if_any()
+
+
+def verify_gradients(plan: Plan, model: nn.Module, mode: FakeTensorMode) -> None:
+    """Runs the rewritten skeleton forward and backward on fake tensors: a gradient must reach every delta parameter.
+
+    Raises:
+        DeltacError: DLT205, a delta parameter without a gradient; DLT902 where the run itself fails.
+    """
+    problems = Problems()
+    try:
+        with mode, torch.enable_grad(), warnings.catch_warnings(action="ignore"):
+            outputs = model(**example_inputs(model))
+            tensors = [value for value in outputs.values() if isinstance(value, torch.Tensor) and value.requires_grad]
+            sum(value.float().sum() for value in tensors).backward()
+    except Exception as error:
+        problems.add("DLT902", f"the rewritten model doesn't run on shapes: {' '.join(str(error).split())[:300]}")
+        problems.raise_if_any()
+    names = {*plan.tuned(), *(name for name, *_ in plan.added())}
+    parameters = dict(model.named_parameters())
+    dead = [name for name in parameters if name in names and parameters[name].grad is None]
+    model.zero_grad(set_to_none=True)
+    if dead:
+        problems.add("DLT205", f"no gradient reaches {', '.join(fold(dead)[:6])}", fix="leave these places out of the target")
+    problems.raise_if_any()

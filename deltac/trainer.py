@@ -1,0 +1,49 @@
+"""The one integration with transformers.Trainer: checkpoints that hold the delta, the heads and the optimizer only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import Trainer
+
+from deltac.artifact.folder import read_manifest
+from deltac.artifact.tensors import check_tensors, read_tensors
+from deltac.compiled import Compiled
+from deltac.diagnostics import DeltacError, Diagnostic
+
+
+class DeltaTrainer(Trainer):
+    """A Trainer for compiled models; use it where you would use `Trainer`, or mix it in before your own subclass.
+
+    Saving needs nothing new: a compiled model's `save_pretrained` writes its artifact. This class reads it back, so
+    `resume_from_checkpoint` and `load_best_model_at_end` work, and each checkpoint folder can be given to `deltac.load`.
+    """
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        _read_into(Path(resume_from_checkpoint), self._compiled(model))
+
+    def _load_best_model(self) -> None:
+        _read_into(Path(self.state.best_model_checkpoint), self._compiled(None))
+
+    def _compiled(self, model: nn.Module | None) -> Compiled:
+        return Compiled(self.accelerator.unwrap_model(self.model if model is None else model, keep_torch_compile=False))
+
+
+def _read_into(folder: Path, compiled: Compiled) -> None:
+    """Copies the tensors of an artifact into a model that was compiled from the same spec.
+
+    Raises:
+        DeltacError: DLT70x (the files), DLT708 (another spec), DLT72x (other tensors).
+    """
+    recorded, own = read_manifest(folder), compiled.manifest
+    if recorded["spec"]["sha256"] != own["spec"]["sha256"]:
+        message = f"the checkpoint {folder.name} was made from another spec than the model that is being trained"
+        raise DeltacError([Diagnostic("DLT708", message, fix="compile the spec of the checkpoint, or start anew")])
+    values: dict[str, Any] = read_tensors(folder, recorded)
+    check_tensors(own["tensors"], values)
+    with torch.no_grad():
+        for name, parameter in compiled.parameters().items():
+            parameter.copy_(values[name])
