@@ -9,7 +9,14 @@ from typing import Any
 
 from deltac.diagnostics import DeltacError, Diagnostic, Problems, Source
 from deltac.spec.check import check
-from deltac.spec.schema import Schema, build_schema, extend_schema, load_schema, operator_names
+from deltac.spec.schema import (
+    Schema,
+    admit,
+    build_schema,
+    extend_schema,
+    load_schema,
+    operator_names,
+)
 from deltac.spec.spec import Spec, build
 from deltac.spec.yaml import MAX_BYTES, Document, read
 
@@ -142,11 +149,13 @@ def _with_installed(
         if name in installed:
             try:
                 schema = extend_schema(schema, name, extra_fragment(name))
+                continue
             except DeltacError as error:
                 problems.extend(error.diagnostics)
             except Exception as error:
                 message = f"the operator `{name}` of an installed package can't be loaded: {error}"
                 problems.add("DLT815", message, document.span(used[name]))
+            schema = admit(schema, name)
     return schema
 
 

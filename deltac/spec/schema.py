@@ -40,11 +40,26 @@ def extend_schema(schema: Schema, name: str, fragment: Mapping[str, Any]) -> Sch
     """A copy of the schema with one more operator, at the end.
 
     Raises:
-        ValueError: the operator's name or an option can't be used in a spec.
+        ValueError: the operator's name or an option can't be used in a spec, or the fragment is no
+            JSON Schema.
     """
+    # Only needed for another package's operator: jsonschema costs time to import.
+    from jsonschema import Draft7Validator, SchemaError
+
     extended = copy.deepcopy(schema)
     _add(extended, name, fragment)
+    try:
+        Draft7Validator.check_schema(extended["definitions"][name])
+    except SchemaError as error:
+        raise ValueError(f"its options are no JSON Schema: {error.message}") from None
     return extended
+
+
+def admit(schema: Schema, name: str) -> Schema:
+    """A copy of the schema that lets an operator pass whose options are not known."""
+    admitted = copy.deepcopy(schema)
+    admitted["definitions"]["operator"]["enum"].append(name)
+    return admitted
 
 
 def operator_names(schema: Schema) -> list[str]:

@@ -166,7 +166,7 @@ CODES: tuple[Code, ...] = (
         "DLT121",
         "bad-value",
         "A value of the right type that does not have the form its key asks for.",
-        _lora("alpha: 16") + "name: a/b\n",
-        _lora("alpha: 16") + "name: a-b\n",
+        _lora("bottleneck: d:16").replace("lora", "adapter"),
+        _lora("bottleneck: d/16").replace("lora", "adapter"),
     ),
 )
