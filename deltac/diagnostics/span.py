@@ -35,9 +35,9 @@ class Source:
 
     def line(self, number: int) -> str:
         """The text of a line (the first is 1), without its line break."""
-        start = self._line_starts[number - 1]
-        match = _BREAK.search(self.text, start)
-        return self.text[start : match.start() if match else len(self.text)]
+        starts = self._line_starts
+        end = starts[number] if number < len(starts) else len(self.text)
+        return self.text[starts[number - 1] : end].rstrip("\r\n")
 
     def span(self, start: int, end: int) -> Span:
         """The span from one offset to another."""

@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
+from deltac.spec import phrases
+
 _UNITS = {
     "B": 1,
     "KB": 10**3,
@@ -48,7 +50,9 @@ def parse_trainable(value: int | str) -> tuple[int | None, float | None]:
         return value, None
     match = _PERCENT.fullmatch(value)
     if match is None or not 0 < Fraction(match[1]) <= 100:
-        raise BudgetError(f"found `{value}`, expected a count or a percentage such as 2%")
+        raise BudgetError(
+            f"found `{phrases.short(value)}`, expected a count or a percentage such as 2%"
+        )
     return None, float(match[1])
 
 
@@ -63,5 +67,6 @@ def parse_bytes(value: int | str) -> int:
     match = _BYTES.fullmatch(value)
     if match is None:
         units = ", ".join(_UNITS)
-        raise BudgetError(f"found `{value}`, expected a count or a size such as 1.5MB ({units})")
+        found = phrases.short(value)
+        raise BudgetError(f"found `{found}`, expected a count or a size such as 1.5MB ({units})")
     return int(Fraction(match[1]) * _UNITS[match[2]])

@@ -60,13 +60,21 @@ class _Shared:
 @functools.lru_cache(maxsize=4)
 def _compiled(shared: _Shared) -> Draft7Validator:
     types = Draft7Validator.TYPE_CHECKER.redefine("integer", _is_integer)
-    strict = jsonschema.validators.extend(Draft7Validator, type_checker=types)
+    strict = jsonschema.validators.extend(
+        Draft7Validator, {"uniqueItems": _unique_items}, type_checker=types
+    )
     return strict(shared.schema)
 
 
 def _is_integer(_: object, value: object) -> bool:
     # JSON Schema takes 2.0 for an integer; here it is a slip.
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _unique_items(_: object, wanted: bool, items: Any, __: object) -> Iterator[ValidationError]:
+    # jsonschema's own compares each entry with each other: minutes for a long list of mixed types.
+    if wanted and isinstance(items, list) and faults.repeated(items) is not None:
+        yield ValidationError("an entry is repeated")
 
 
 def _not_finite(data: Any, path: Path = ()) -> Iterator[Path]:

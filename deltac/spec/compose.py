@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import yaml
 
 from deltac.diagnostics import Problems, Span
-from deltac.spec import scalars
+from deltac.spec import phrases, scalars
 from deltac.spec.node import Node, Stop
 
 MAX_DEPTH = 64
 MAX_VALUES = 10_000
+
+_WORD = re.compile(r"\S+")
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -114,7 +117,8 @@ class Composer:
         if event.tag is not None:
             # An anchor may stand before the tag.
             start = self.text.index("!", event.start_mark.index)
-            shown = self.text[start:].split(maxsplit=1)[0]
+            match = _WORD.match(self.text, start)
+            shown = match[0] if match else "!"
             self._add(
                 "DLT012",
                 f"found the tag `{shown}`, expected none",
@@ -149,6 +153,7 @@ class Composer:
                 for key, child in node.children.items():
                     top.node.data.setdefault(key, child.data)
                     top.node.children.setdefault(key, child)
+            if top.refused:
                 top.node.size += node.size
             top.node.end = max(top.node.end, node.end)
             top.key = None
@@ -167,7 +172,7 @@ class Composer:
             kind = "collection" if isinstance(key.data, dict | list) else "value"
             message = f"found a {kind} as key, expected text"
             if kind == "value":
-                message = f"found the key `{span.text}`, which is not text"
+                message = f"found the key `{phrases.short(span.text)}`, which is not text"
             fix = f'write `"{span.text}"`, with quotes' if kind == "value" else None
             self.problems.add("DLT010", message, span, fix=fix)
             return False
@@ -175,7 +180,7 @@ class Composer:
             first = self.place(*mapping.keys[key.data])
             self.problems.add(
                 "DLT009",
-                f"the key `{key.data}` is here twice",
+                f"the key `{phrases.short(key.data)}` is here twice",
                 span,
                 notes=[f"it was first set at {first}"],
                 fix="keep one of the two",

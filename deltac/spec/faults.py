@@ -53,8 +53,7 @@ def report(document: Document, path: Path, error: ValidationError, problems: Pro
     elif rule in _EMPTY and error.validator_value == 1:
         problems.add("DLT117", f"{key}found {_empty(error.instance)}", span, fix=_empty_fix(path))
     elif rule == "uniqueItems":
-        at = next(at for at, each in enumerate(error.instance) if each in error.instance[:at])
-        entry = document.span((*path, at))
+        entry = document.span((*path, repeated(error.instance)))
         message = f"{key}the entry `{phrases.short(entry.text)}` is here twice"
         problems.add("DLT118", message, entry, fix="keep one of the two")
     elif rule in ("pattern", "maxLength") and path[-1:] == ("name",):
@@ -72,6 +71,17 @@ def _form(schema: Mapping[str, Any]) -> list[str]:
     several = isinstance(schema.get("type"), list)
     unclear = several and "pattern" in schema and "examples" not in schema
     return [schema["description"]] if unclear and "description" in schema else []
+
+
+def repeated(items: list) -> int | None:
+    """Index of the first text or integer of a list that stands there twice."""
+    seen = set()
+    for at, item in enumerate(items):
+        if isinstance(item, str | int):
+            if (type(item), item) in seen:
+                return at
+            seen.add((type(item), item))
+    return None
 
 
 def place(document: Document, path: Path) -> str:
@@ -96,7 +106,7 @@ def _key(path: Path) -> str:
 def _unknown_key(
     document: Document, path: Path, error: ValidationError, problems: Problems
 ) -> None:
-    key = str(path[-1])
+    key = phrases.short(str(path[-1]))
     where = place(document, path[:-1])
     known = list(error.schema["properties"])
     span = document.key_span(path)

@@ -7,6 +7,10 @@ from dataclasses import dataclass
 
 _OPEN, _CLOSE = "([{", ")]}"
 _STAR, _REGEX, _VARIABLE = "DLT015", "DLT016", "DLT017"
+_BREAK = re.compile(r"[\r\n]")
+_VARIABLE_FORM = re.compile(r"[^\s,\[\]{}]*\$\{")
+# A line that someone wrote by hand is shorter; a stranger's may be a megabyte.
+_LONGEST_LINE = 4000
 
 
 @dataclass(frozen=True)
@@ -27,11 +31,19 @@ def slip_at(text: str, offset: int, in_flow: bool) -> Slip | None:
         in_flow: whether that place is known to lie between `{}` or `[]`.
     """
     start = max(text.rfind("\n", 0, offset), text.rfind("\r", 0, offset)) + 1
-    line = re.split(r"[\r\n]", text[start:], maxsplit=1)[0]
+    line = line_at(text, start)
+    if len(line) > _LONGEST_LINE:
+        return None
     for slip in _slips(line, in_flow):
         if start + slip.start <= offset <= start + slip.end:
             return Slip(slip.code, start + slip.start, start + slip.end)
     return None
+
+
+def line_at(text: str, start: int) -> str:
+    """The rest of the line from an offset, without its break."""
+    match = _BREAK.search(text, start)
+    return text[start : match.start() if match else len(text)]
 
 
 def _slips(line: str, in_flow: bool) -> list[Slip]:
@@ -76,7 +88,7 @@ def _code(line: str, at: int, depth: int) -> str | None:
     if line.startswith("re:", at):
         return _REGEX
     # A variable may stand inside a longer value: `models/${NAME}`.
-    return _VARIABLE if re.match(r"[^\s,\[\]{}]*\$\{", line[at:]) else None
+    return _VARIABLE if _VARIABLE_FORM.match(line, at) else None
 
 
 def _end(line: str, at: int, depth: int) -> int:

@@ -6,7 +6,9 @@ import re
 from collections.abc import Callable
 
 from deltac.diagnostics import Diagnostic, Span
+from deltac.spec import phrases
 from deltac.spec.node import Stop
+from deltac.spec.slips import line_at
 
 #: Message and notes for each code of an unquoted value.
 SLIPS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -57,8 +59,9 @@ def explain(stop: Stop, text: str, place: Callable[[int, int], Span]) -> Diagnos
     char = text[offset : offset + 1]
     if stop.problem == "undefined alias":
         message, notes = SLIPS["DLT015"]
-        word = text[offset:].split(maxsplit=1)[0]
-        return Diagnostic("DLT015", message.format(word), place(offset, offset + len(word)), notes)
+        word = line_at(text, offset).split(maxsplit=1)[0]
+        span = place(offset, offset + len(word))
+        return Diagnostic("DLT015", message.format(phrases.short(word)), span, notes)
     if "end of stream" in stop.problem and stop.began >= 0:
         message, fix = "this quoted text does not end", "close the quotes"
         return Diagnostic("DLT001", message, place(stop.began, stop.began + 1), fix=fix)
@@ -74,7 +77,7 @@ def explain(stop: Stop, text: str, place: Callable[[int, int], Span]) -> Diagnos
     if "could not find expected ':'" in stop.problem:
         # The reader notices only on the next line.
         offset = stop.began
-        end = offset + len(text[offset:].splitlines()[0])
+        end = offset + len(line_at(text, offset))
         return Diagnostic("DLT001", message, place(offset, end), fix=fix)
     notes = ()
     if "expected ','" in stop.problem and stop.began >= 0:
@@ -89,9 +92,9 @@ def explain(stop: Stop, text: str, place: Callable[[int, int], Span]) -> Diagnos
 def _second_colon(text: str, offset: int) -> tuple[str, str]:
     """Message and fix for a `: ` inside a value: the text needs quotes, or it is a key too deep."""
     start = max(text.rfind("\n", 0, offset), text.rfind("\r", 0, offset)) + 1
-    line = re.split(r"[\r\n]", text[start:], maxsplit=1)[0]
-    match = re.fullmatch(r"\s*((?:- )*[\w-]+: +)([^\s'\"\[{].*?)( +#.*)?", line)
-    if match and start + match.start(2) <= offset:
+    line = line_at(text, start).partition(" #")[0].rstrip()
+    match = re.fullmatch(r"\s*((?:- )*[\w-]+: +)([^\s'\"\[{].*)", line)
+    if match and start + match.start(2) <= offset and len(line) <= 200:
         value = match[2].replace("'", "''")
         return "a value that holds `: ` needs quotes", f"write `{match[1]}'{value}'`"
     message = "a key can't begin here: this line goes on with the value above it"

@@ -9,6 +9,8 @@ import warnings
 from dataclasses import dataclass
 from fractions import Fraction
 
+from deltac.spec import phrases
+
 
 class TargetError(ValueError):
     """A pattern or range that can't be read. `code` and `fix` are those of a diagnostic."""
@@ -22,6 +24,8 @@ class TargetError(ValueError):
 class OutOfRangeError(ValueError):
     """A range of layers that a model doesn't have. The message says how many there are."""
 
+
+_LONGEST = 1000
 
 # Signs of a regular expression or a list; in the path of a module they don't occur.
 _FOREIGN = re.compile(r"[\s\[\](){}|^$\\+?,;'\"]")
@@ -52,6 +56,9 @@ class Pattern:
         Raises:
             TargetError: DLT112 for a malformed pattern, DLT113 for a bad regular expression.
         """
+        if len(text) > _LONGEST:
+            shown = phrases.short(text)
+            raise TargetError("DLT112", f"`{shown}` has more than {_LONGEST:,} characters")
         if text.startswith("re:"):
             return cls(text, _regex(text[3:]))
         return cls(text, re.compile(_glob(text)))
@@ -148,7 +155,7 @@ class LayerRange:
         text = str(value)
         match = _RANGE.fullmatch(text)
         if match is None:
-            message = f"found `{text}`, expected layers such as {_FORMS}"
+            message = f"found `{phrases.short(text)}`, expected layers such as {_FORMS}"
             raise TargetError("DLT114", message)
         one, low, high, side, number, share_side, percent = match.groups()
         if one is not None:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 
 from deltac.diagnostics import Problems, Source, Span
+from deltac.spec import phrases
 from deltac.spec.compose import Composer
 from deltac.spec.dump import dump
 from deltac.spec.mends import Mends
@@ -15,6 +16,7 @@ from deltac.spec.syntax import SLIPS, explain
 
 MAX_BYTES = 1 << 20
 _MAX_MENDS = 20
+_LONGEST_FIX = 200
 _FORBIDDEN = re.compile(
     "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
 )
@@ -118,7 +120,8 @@ def _read_mending(source: Source, problems: Problems) -> Document | None:
         span = source.span(slip.start, slip.end)
         message, notes = SLIPS[slip.code]
         line = mended.line(span.start.line).strip()
-        problems.add(slip.code, message.format(span.text), span, notes, f"write `{line}`")
+        fix = f"write `{line}`" if len(line) <= _LONGEST_FIX else "put quotes around it"
+        problems.add(slip.code, message.format(phrases.short(span.text)), span, notes, fix)
     if root is None and not problems:
         fix = "begin with `version: 1`"
         problems.add("DLT007", "the file holds no spec", source.span(0, 0), fix=fix)

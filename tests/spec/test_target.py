@@ -49,7 +49,7 @@ def test_bad_patterns(text):
 
 
 @pytest.mark.parametrize(
-    "text", ["re:", "re:(", "re:[[a]", "re:" + "(" * 5000, "re:a{99999999999}"]
+    "text", ["re:", "re:(", "re:[[a]", "re:" + "(" * 900, "re:a{99999999999}"]
 )
 def test_bad_expressions(text):
     with pytest.raises(TargetError) as caught:
