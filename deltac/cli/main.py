@@ -55,7 +55,10 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _run(arguments: list[str] | None, output: Output) -> int:
     try:
-        result = cli.main(arguments, prog_name="deltac", standalone_mode=False, obj=output)
+        # Not `cli.main`: it exits with 1 when a pipe breaks, which says that a spec is at fault.
+        words = sys.argv[1:] if arguments is None else list(arguments)
+        with cli.make_context("deltac", words, obj=output) as context:
+            result = cli.invoke(context)
         return result if isinstance(result, int) else 0
     except click.exceptions.Exit as exit_:
         return exit_.exit_code
