@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,9 @@ class Prepared:
     config: PreTrainedConfig
 
 
-def plan(spec: SpecLike, model: PreTrainedModel | None = None, *, trust_remote_code: bool = False) -> Plan:
+def plan(
+    spec: SpecLike, model: PreTrainedModel | None = None, *, trust_remote_code: bool = False
+) -> Plan:
     """What compiling would do: sites, names, shapes, counts. Reads no weights.
 
     Args:
@@ -60,7 +62,9 @@ def plan(spec: SpecLike, model: PreTrainedModel | None = None, *, trust_remote_c
     return prepare(spec, model, trust_remote_code=trust_remote_code).plan
 
 
-def compile(spec: SpecLike, model: PreTrainedModel | None = None, *, trust_remote_code: bool = False) -> Compiled:
+def compile(
+    spec: SpecLike, model: PreTrainedModel | None = None, *, trust_remote_code: bool = False
+) -> Compiled:
     """Rewrites a model as a spec says: frozen, with the delta in place and trainable.
 
     Args:
@@ -79,7 +83,9 @@ def compile(spec: SpecLike, model: PreTrainedModel | None = None, *, trust_remot
     return _compile(prepared, model)
 
 
-def load(folder: str | Path, model: PreTrainedModel | None = None, *, trust_remote_code: bool = False) -> Compiled:
+def load(
+    folder: str | Path, model: PreTrainedModel | None = None, *, trust_remote_code: bool = False
+) -> Compiled:
     """Loads an artifact onto its base.
 
     Args:
@@ -92,21 +98,31 @@ def load(folder: str | Path, model: PreTrainedModel | None = None, *, trust_remo
     """
     folder = Path(folder)
     manifest = read_manifest(folder)
-    text = (folder / manifest["spec"]["file"]).read_text(encoding="utf-8")
-    spec = _load_spec(text if "\n" in text else text + "\n")
-    _check_operators(manifest)
-    origin, cls, config, graph = _open(spec, model, Path.cwd(), trust_remote_code, manifest)
-    heads = manifest["sets"]["heads"]
-    found = describe_base(graph, origin, heads)
-    if model is not None:
-        found["weights"] = content_hash(model, _base_names(graph, heads)) if manifest["base"]["weights"] else None
-    check_base(manifest["base"], found)
-    fresh = {row["name"] for row in manifest["tensors"] if row["set"] == "heads" and row["init"] == "model"}
-    planned = make_plan(spec, graph, fresh)
+    prepared = _prepare_artifact(folder, manifest, model, trust_remote_code)
     values = read_tensors(folder, manifest)
-    check_tensors(make_manifest(planned, origin)["tensors"], values)
-    prepared = Prepared(planned, rewrite(planned), origin, cls, config)
+    check_tensors(make_manifest(prepared.plan, prepared.origin)["tensors"], values)
     return _compile(prepared, model, values, manifest)
+
+
+def plan_of_artifact(folder: Path, *, trust_remote_code: bool = False) -> Plan:
+    """The plan that an artifact was made from, on the base that it names. Reads no weights. Raises as `load` does."""
+    return _prepare_artifact(folder, read_manifest(folder), None, trust_remote_code).plan
+
+
+def open_source(
+    source: str, class_name: str | None = None, *, trust_remote_code: bool = False
+) -> ModelGraph:
+    """A model on shapes, from a hub id, a folder or a package path."""
+    # A spec without a delta that matters: its model section is all that is used.
+    model = {"source": source, **({"class": class_name} if class_name else {})}
+    spec = _load_spec(
+        {
+            "version": 1,
+            "model": model,
+            "deltas": [{"operator": "tune", "target": {"parameter": "**"}}],
+        }
+    )
+    return _open(spec, None, Path(), trust_remote_code)[3]
 
 
 def prepare(
@@ -138,17 +154,51 @@ def initial_files(prepared: Prepared) -> dict[str, bytes]:
     return Compiled(model).files(values)
 
 
+def loaded_files(prepared: Prepared, *, progress: bool = False) -> dict[str, bytes]:
+    """The artifact of a prepared spec whose initial values need the base's weights, which are read for it."""
+    return _compile(prepared, None, progress=progress).files()
+
+
+def _prepare_artifact(
+    folder: Path, manifest: Mapping[str, Any], model: PreTrainedModel | None, remote_code: bool
+) -> Prepared:
+    """Plans an artifact's spec again, once the base has proved to be the recorded one."""
+    text = (folder / manifest["spec"]["file"]).read_text(encoding="utf-8")
+    spec = replace(_load_spec(text + "\n" * ("\n" not in text)), name=manifest["name"])
+    _check_operators(manifest)
+    origin, cls, config, graph = _open(spec, model, Path.cwd(), remote_code, manifest)
+    heads = manifest["sets"]["heads"]
+    found = describe_base(graph, origin, heads)
+    if model is not None and manifest["base"]["weights"]:
+        found["weights"] = content_hash(model, _base_names(graph, heads))
+    check_base(manifest["base"], found)
+    fresh = {
+        row["name"]
+        for row in manifest["tensors"]
+        if row["set"] == "heads" and row["init"] == "model"
+    }
+    planned = make_plan(spec, graph, fresh)
+    return Prepared(planned, rewrite(planned), origin, cls, config)
+
+
 def _compile(
     prepared: Prepared,
     model: PreTrainedModel | None,
     values: Mapping[str, torch.Tensor] | None = None,
     recorded: Mapping[str, Any] | None = None,
+    progress: bool = False,
 ) -> Compiled:
     """Applies a prepared spec to the real base; `values` and `recorded` are those of an artifact."""
     planned = prepared.plan
     given = model is not None
     if model is None:
-        model = load_base(prepared.cls, prepared.config, prepared.origin, seed=planned.spec.seed)
+        model = load_base(
+            prepared.cls,
+            prepared.config,
+            prepared.origin,
+            seed=planned.spec.seed,
+            progress=progress,
+        )
     heads = [head.name for head in planned.heads]
     state = _state(prepared)
     weights = content_hash(model, _base_names(planned.graph, heads))
@@ -156,7 +206,9 @@ def _compile(
     checked: tuple[str, ...] = ()
     if recorded is not None:
         check_base(recorded["base"], state.manifest["base"])
-        checked = ("structure", "weights") if recorded["base"]["weights"] and weights else ("structure",)
+        checked = (
+            ("structure", "weights") if recorded["base"]["weights"] and weights else ("structure",)
+        )
         state.initial = "" if recorded["state"] == "trained" else state.initial
     parameters = dict(model.named_parameters())
     state.originals = {name: parameters[name].detach().clone() for name in planned.tuned()}
@@ -165,7 +217,9 @@ def _compile(
     apply(planned, prepared.rewriting, model, source.__getitem__)
     verify_structure(planned, prepared.rewriting, model)
     if values is None and not given and prepared.origin.kind != "config":
-        values = fresh_values(model, [head.name for head in planned.heads if head.fresh], planned.spec.seed)
+        values = fresh_values(
+            model, [head.name for head in planned.heads if head.fresh], planned.spec.seed
+        )
     with torch.no_grad():
         for name, value in (values or {}).items():
             if name in parameters:
@@ -190,7 +244,9 @@ def _open(
         return _open_given(spec, model)
     if spec.model is None:
         message = "the spec has no 'model' section, and no model was given"
-        raise DeltacError([Diagnostic("DLT258", message, spec.span(()), fix="add 'model: {source: …}'")])
+        raise DeltacError(
+            [Diagnostic("DLT258", message, spec.span(()), fix="add 'model: {source: …}'")]
+        )
     span = spec.span((*spec.model.path, "source"))
     origin = resolve(spec.model.source, spec.model.revision, base, span)
     instead = manifest["base"]["config"] if manifest else None
@@ -210,10 +266,16 @@ def _open_given(
 ) -> tuple[Origin, type[PreTrainedModel], PreTrainedConfig, ModelGraph]:
     problems = Problems()
     if not isinstance(model, PreTrainedModel):
-        problems.add("DLT814", f"found {type(model).__name__}, expected a transformers PreTrainedModel")
+        problems.add(
+            "DLT814", f"found {type(model).__name__}, expected a transformers PreTrainedModel"
+        )
         problems.raise_if_any()
     if hasattr(model, "delta_state"):
-        problems.add("DLT505", "this model already carries a delta", fix="compile one spec with both deltas on a fresh base")
+        problems.add(
+            "DLT505",
+            "this model already carries a delta",
+            fix="compile one spec with both deltas on a fresh base",
+        )
         problems.raise_if_any()
     origin = Origin("config")
     if spec.model is not None:
@@ -234,7 +296,9 @@ def _open_given(
 def _state(prepared: Prepared) -> DeltaState:
     spec = prepared.plan.spec
     manifest = make_manifest(prepared.plan, prepared.origin)
-    return DeltaState(manifest, spec.document.source.text, spec.description, code_files(prepared.rewriting))
+    return DeltaState(
+        manifest, spec.document.source.text, spec.description, code_files(prepared.rewriting)
+    )
 
 
 def _initial_values(planned: Plan) -> dict[str, torch.Tensor]:
@@ -246,7 +310,9 @@ def _initial_values(planned: Plan) -> dict[str, torch.Tensor]:
 
 
 def _fake_value(planned: Plan, name: str) -> torch.Tensor:
-    forms = {full: (new.shape, delta_dtype(placement)) for full, placement, _, new in planned.added()}
+    forms = {
+        full: (new.shape, delta_dtype(placement)) for full, placement, _, new in planned.added()
+    }
     shape, dtype = forms[name]
     with planned.graph.mode:
         return torch.empty(shape, dtype=dtype)
@@ -274,5 +340,9 @@ def _check_operators(manifest: Mapping[str, Any]) -> None:
             continue
         if found.source_sha256 != entry["source_sha256"]:
             message = f"operator '{name}' was made with {entry['package']} {entry['version']}; this is {found.version}"
-            problems.add("DLT723", f"{message}, with another source", fix=f"pip install {entry['package']}=={entry['version']}")
+            problems.add(
+                "DLT723",
+                f"{message}, with another source",
+                fix=f"pip install {entry['package']}=={entry['version']}",
+            )
     problems.raise_if_any()

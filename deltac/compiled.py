@@ -80,7 +80,12 @@ class Compiled:
         return {row["name"]: parameters[row["name"]] for row in rows if part in (None, row["set"])}
 
     def parameter_groups(
-        self, lr: float, *, weight_decay: float = 0.0, tuned_lr: float | None = None, heads_lr: float | None = None
+        self,
+        lr: float,
+        *,
+        weight_decay: float = 0.0,
+        tuned_lr: float | None = None,
+        heads_lr: float | None = None,
     ) -> list[dict[str, Any]]:
         """Groups for a torch optimizer: delta, parameters tuned in place, heads; vectors (biases, norms) without decay.
 
@@ -95,8 +100,15 @@ class Compiled:
         for part, rate in rates.items():
             for parameter in self.parameters(part).values():
                 decay = weight_decay if parameter.dim() > 1 else 0.0
-                label = {"added": "delta", "factor": "delta"}.get(part, part) + ("" if parameter.dim() > 1 else ".vectors")
-                start = {"params": [], "lr": lr if rate is None else rate, "weight_decay": decay, "name": label}
+                label = {"added": "delta", "factor": "delta"}.get(part, part) + (
+                    "" if parameter.dim() > 1 else ".vectors"
+                )
+                start = {
+                    "params": [],
+                    "lr": lr if rate is None else rate,
+                    "weight_decay": decay,
+                    "name": label,
+                }
                 groups.setdefault(label, start)["params"].append(parameter)
         return list(groups.values())
 
@@ -169,7 +181,9 @@ class Compiled:
 
 def content_of(files: Mapping[str, bytes]) -> str:
     """One hash of several files."""
-    return hashlib.sha256(b"".join(name.encode() + files[name] for name in sorted(files))).hexdigest()
+    return hashlib.sha256(
+        b"".join(name.encode() + files[name] for name in sorted(files))
+    ).hexdigest()
 
 
 @functools.cache
@@ -186,7 +200,9 @@ def root_class(base: type[PreTrainedModel]) -> type[PreTrainedModel]:
         """Writes the delta's artifact into the folder, which may hold other files. Read it with `deltac.load`."""
         if kwargs.pop("push_to_hub", False):
             message = "save_pretrained of a compiled model writes a delta; pushing it to the hub is not done here"
-            raise DeltacError([Diagnostic("DLT706", message, fix="save it, then upload the folder")])
+            raise DeltacError(
+                [Diagnostic("DLT706", message, fix="save it, then upload the folder")]
+            )
         if is_main_process:
             write_into(Path(save_directory), Compiled(self).files(state_dict))
 

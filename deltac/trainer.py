@@ -22,14 +22,20 @@ class DeltaTrainer(Trainer):
     `resume_from_checkpoint` and `load_best_model_at_end` work, and each checkpoint folder can be given to `deltac.load`.
     """
 
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+    def _load_from_checkpoint(
+        self, resume_from_checkpoint: str, model: nn.Module | None = None
+    ) -> None:
         _read_into(Path(resume_from_checkpoint), self._compiled(model))
 
     def _load_best_model(self) -> None:
         _read_into(Path(self.state.best_model_checkpoint), self._compiled(None))
 
     def _compiled(self, model: nn.Module | None) -> Compiled:
-        return Compiled(self.accelerator.unwrap_model(self.model if model is None else model, keep_torch_compile=False))
+        return Compiled(
+            self.accelerator.unwrap_model(
+                self.model if model is None else model, keep_torch_compile=False
+            )
+        )
 
 
 def _read_into(folder: Path, compiled: Compiled) -> None:
@@ -41,7 +47,9 @@ def _read_into(folder: Path, compiled: Compiled) -> None:
     recorded, own = read_manifest(folder), compiled.manifest
     if recorded["spec"]["sha256"] != own["spec"]["sha256"]:
         message = f"the checkpoint {folder.name} was made from another spec than the model that is being trained"
-        raise DeltacError([Diagnostic("DLT708", message, fix="compile the spec of the checkpoint, or start anew")])
+        raise DeltacError(
+            [Diagnostic("DLT708", message, fix="compile the spec of the checkpoint, or start anew")]
+        )
     values: dict[str, Any] = read_tensors(folder, recorded)
     check_tensors(own["tensors"], values)
     with torch.no_grad():

@@ -21,42 +21,64 @@ def check_base(recorded: Mapping[str, Any], found: Mapping[str, Any]) -> None:
     """
     problems = Problems()
     if recorded["class"] != found["class"]:
-        problems.add("DLT711", f"the delta was made for {recorded['class']}, this is a {found['class']}")
+        problems.add(
+            "DLT711", f"the delta was made for {recorded['class']}, this is a {found['class']}"
+        )
         problems.raise_if_any()
     if recorded["stacks"].keys() == found["stacks"].keys():
         for stack, number in recorded["stacks"].items():
             if found["stacks"][stack] != number:
-                problems.add("DLT712", f"{stack}: the delta was made for {number} blocks, this base has {found['stacks'][stack]}")
+                problems.add(
+                    "DLT712",
+                    f"{stack}: the delta was made for {number} blocks, this base has {found['stacks'][stack]}",
+                )
         problems.raise_if_any()
     before, after = _forms(recorded), _forms(found)
     if before.keys() != after.keys():
         gone, new = sorted(before.keys() - after.keys()), sorted(after.keys() - before.keys())
-        parts = [f"missing {', '.join(gone[:3])}" if gone else "", f"unknown {', '.join(new[:3])}" if new else ""]
-        problems.add("DLT715", f"the base's parameters have other names: {'; '.join(part for part in parts if part)}")
+        parts = [
+            f"missing {', '.join(gone[:3])}" if gone else "",
+            f"unknown {', '.join(new[:3])}" if new else "",
+        ]
+        problems.add(
+            "DLT715",
+            f"the base's parameters have other names: {'; '.join(part for part in parts if part)}",
+        )
         problems.raise_if_any()
     for code, index, what in (("DLT713", 1, "shape"), ("DLT717", 0, "dtype")):
         other = [name for name in before if before[name][index] != after[name][index]]
         if other:
             name = other[0]
             more = f" ({len(other)} parameters differ)" if len(other) > 1 else ""
-            problems.add(code, f"{name}: the delta was made for {what} {before[name][index]}, this base has {after[name][index]}{more}")
+            problems.add(
+                code,
+                f"{name}: the delta was made for {what} {before[name][index]}, this base has {after[name][index]}{more}",
+            )
             problems.raise_if_any()
     _check_config(recorded["config"], found["config"], "", problems)
     problems.raise_if_any()
     if recorded["weights"] and found["weights"] and recorded["weights"] != found["weights"]:
         fix = "use the checkpoint that the delta was trained on"
-        problems.add("DLT716", "the base has the right structure, but other weights than the delta was made for", fix=fix)
+        problems.add(
+            "DLT716",
+            "the base has the right structure, but other weights than the delta was made for",
+            fix=fix,
+        )
     problems.raise_if_any()
 
 
-def _check_config(recorded: Mapping[str, Any], found: Mapping[str, Any], prefix: str, problems: Problems) -> None:
+def _check_config(
+    recorded: Mapping[str, Any], found: Mapping[str, Any], prefix: str, problems: Problems
+) -> None:
     # A setting that only one side knows comes from another version of transformers, not from another base.
     for key in sorted(recorded.keys() & found.keys()):
         before, after = recorded[key], found[key]
         if isinstance(before, Mapping) and isinstance(after, Mapping):
             _check_config(before, after, f"{prefix}{key}.", problems)
         elif before != after:
-            problems.add("DLT714", f"{prefix}{key}: the delta was made for {before}, this base has {after}")
+            problems.add(
+                "DLT714", f"{prefix}{key}: the delta was made for {before}, this base has {after}"
+            )
 
 
 def _forms(base: Mapping[str, Any]) -> dict[str, tuple[str, str]]:

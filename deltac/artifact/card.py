@@ -44,5 +44,7 @@ compiled.model
 
 def card(manifest: dict[str, Any], description: str) -> str:
     """The text of the artifact's README.md."""
-    environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)  # noqa: S701 - Markdown
+    environment = Environment(
+        undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False
+    )
     return environment.from_string(_TEMPLATE).render(m=manifest, description=description)

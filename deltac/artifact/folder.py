@@ -33,7 +33,9 @@ def check_writable(folder: Path, *, overwrite: bool) -> None:
         raise _error("DLT703", message, "choose another folder") from None
     if state != "initial" and not overwrite:
         message = f"'{folder}' holds a trained delta"
-        raise _error("DLT702", message, "choose another folder, or say --force (overwrite=True in Python)")
+        raise _error(
+            "DLT702", message, "choose another folder, or say --force (overwrite=True in Python)"
+        )
 
 
 def write_folder(folder: Path, files: dict[str, bytes]) -> None:
@@ -85,10 +87,18 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         version, files = manifest["format"], manifest["files"]
         names = [*files.items(), (manifest["spec"]["file"], manifest["spec"])]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        message = f"'{folder}' is no artifact of deltac: {path.name}: {type(error).__name__}: {error}"
-        raise _error("DLT701", message, "give the folder that deltac compile or save() wrote") from None
+        message = (
+            f"'{folder}' is no artifact of deltac: {path.name}: {type(error).__name__}: {error}"
+        )
+        raise _error(
+            "DLT701", message, "give the folder that deltac compile or save() wrote"
+        ) from None
     if version != 1:
-        raise _error("DLT704", f"the manifest has format {version}; this deltac reads format 1", "update deltac")
+        raise _error(
+            "DLT704",
+            f"the manifest has format {version}; this deltac reads format 1",
+            "update deltac",
+        )
     for name, entry in names:
         try:
             content = (folder / name).read_bytes()

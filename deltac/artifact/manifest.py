@@ -35,8 +35,16 @@ def make_manifest(plan: Plan, origin: Origin) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "name": spec.name,
-        "made_with": {"deltac": deltac.__version__, "torch": torch.__version__.split("+")[0], "transformers": transformers.__version__},
-        "spec": {"file": "spec.delta.yaml", "sha256": hashlib.sha256(text.encode()).hexdigest(), "seed": spec.seed},
+        "made_with": {
+            "deltac": deltac.__version__,
+            "torch": torch.__version__.split("+")[0],
+            "transformers": transformers.__version__,
+        },
+        "spec": {
+            "file": "spec.delta.yaml",
+            "sha256": hashlib.sha256(text.encode()).hexdigest(),
+            "seed": spec.seed,
+        },
         "base": describe_base(plan.graph, origin, [head.name for head in plan.heads]),
         "operators": _operators(plan),
         "deltas": _deltas(plan),
@@ -58,7 +66,11 @@ def make_manifest(plan: Plan, origin: Origin) -> dict[str, Any]:
 
 def describe_base(graph: ModelGraph, origin: Origin, heads: list[str]) -> dict[str, Any]:
     """What makes the base this base: class, config, and every parameter's name, shape and dtype."""
-    forms = {name: f"{info.dtype}{list(info.shape)}" for name, info in graph.parameters.items() if name not in heads}
+    forms = {
+        name: f"{info.dtype}{list(info.shape)}"
+        for name, info in graph.parameters.items()
+        if name not in heads
+    }
     base: dict[str, Any] = {
         "source": origin.label or None,
         "revision": origin.revision,
@@ -68,7 +80,9 @@ def describe_base(graph: ModelGraph, origin: Origin, heads: list[str]) -> dict[s
         "parameters": {name: str(form) for name, form in fold_values(forms)},
         "tied": {alias: graph.tied[alias] for alias in sorted(graph.tied)},
     }
-    base["structure"] = _digest({key: base[key] for key in ("class", "config", "parameters", "tied")})
+    base["structure"] = _digest(
+        {key: base[key] for key in ("class", "config", "parameters", "tied")}
+    )
     base["weights"] = None
     return base
 
@@ -114,11 +128,29 @@ def _deltas(plan: Plan) -> list[dict[str, Any]]:
         for placement in plan.placements:
             if placement.delta is delta:
                 options = placement.operator.options()
-                group = groups.setdefault(json.dumps(options, sort_keys=True), {"options": options, "sites": []})
+                group = groups.setdefault(
+                    json.dumps(options, sort_keys=True), {"options": options, "sites": []}
+                )
                 group["sites"].append(placement.site.path)
-        parts = [{"options": group["options"], "sites": fold(group["sites"])} for group in groups.values()]
-        identity = sorted({placement.operator.identity for placement in plan.placements if placement.delta is delta})
-        rows.append({"name": delta.name, "operator": delta.operator, "identity_at_start": identity, "parts": parts})
+        parts = [
+            {"options": group["options"], "sites": fold(group["sites"])}
+            for group in groups.values()
+        ]
+        identity = sorted(
+            {
+                placement.operator.identity
+                for placement in plan.placements
+                if placement.delta is delta
+            }
+        )
+        rows.append(
+            {
+                "name": delta.name,
+                "operator": delta.operator,
+                "identity_at_start": identity,
+                "parts": parts,
+            }
+        )
     return rows
 
 
@@ -135,7 +167,9 @@ def _sets(plan: Plan) -> dict[str, Any]:
     return {
         "added": sorted(added),
         "tuned_in_place": sorted(tuned),
-        "reparameterized": {weight: sorted(names) for weight, names in sorted(reparameterized.items())},
+        "reparameterized": {
+            weight: sorted(names) for weight, names in sorted(reparameterized.items())
+        },
         "frozen": fold(frozen),
         "heads": sorted(heads),
     }
@@ -143,19 +177,31 @@ def _sets(plan: Plan) -> dict[str, Any]:
 
 def _tensors(plan: Plan) -> list[dict[str, Any]]:
     rows = []
-    for name, placement, own, new in plan.added():
+    for name, placement, _own, new in plan.added():
         part = "factor" if placement.site.kind == "weight" else "added"
-        rows.append(_row(name, list(new.shape), placement.dtype, describe(new.init), part, placement))
+        rows.append(
+            _row(name, list(new.shape), placement.dtype, describe(new.init), part, placement)
+        )
     for name, placement in plan.tuned().items():
         info = plan.graph.parameters[name]
         rows.append(_row(name, list(info.shape), info.dtype, "base", "tuned", placement))
     for head in plan.heads:
         init = "model" if head.fresh else "base"
-        rows.append({"name": head.name, "shape": list(head.info.shape), "dtype": head.info.dtype, "init": init, "set": "heads"})
+        rows.append(
+            {
+                "name": head.name,
+                "shape": list(head.info.shape),
+                "dtype": head.info.dtype,
+                "init": init,
+                "set": "heads",
+            }
+        )
     return sorted(rows, key=lambda row: row["name"])
 
 
-def _row(name: str, shape: list[int], dtype: str, init: str, part: str, placement: Placement) -> dict[str, Any]:
+def _row(
+    name: str, shape: list[int], dtype: str, init: str, part: str, placement: Placement
+) -> dict[str, Any]:
     start = placement.span.start
     return {
         "name": name,

@@ -17,19 +17,28 @@ from deltac.model.fold import fold
 DELTA, HEADS = "delta.safetensors", "heads.safetensors"
 
 
-def tensor_files(manifest: Mapping[str, Any], values: Mapping[str, torch.Tensor]) -> dict[str, bytes]:
+def tensor_files(
+    manifest: Mapping[str, Any], values: Mapping[str, torch.Tensor]
+) -> dict[str, bytes]:
     """The files for the tensors that the manifest lists."""
     parts: dict[str, dict[str, torch.Tensor]] = {DELTA: {}, HEADS: {}}
     for row in manifest["tensors"]:
         file = HEADS if row["set"] == "heads" else DELTA
         parts[file][row["name"]] = values[row["name"]].detach().to("cpu").contiguous()
     # One metadata key at most: the order of several is not fixed, and the bytes must be.
-    return {file: save(tensors, {"format": "pt"}) for file, tensors in parts.items() if tensors or file == DELTA}
+    return {
+        file: save(tensors, {"format": "pt"})
+        for file, tensors in parts.items()
+        if tensors or file == DELTA
+    }
 
 
 def describe_files(files: Mapping[str, bytes]) -> dict[str, Any]:
     """Size and hash of each file, for the manifest."""
-    return {name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()} for name, content in files.items()}
+    return {
+        name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+        for name, content in files.items()
+    }
 
 
 def read_tensors(folder: Path, manifest: Mapping[str, Any]) -> dict[str, torch.Tensor]:
@@ -44,7 +53,9 @@ def read_tensors(folder: Path, manifest: Mapping[str, Any]) -> dict[str, torch.T
             try:
                 values |= load_file(folder / name)
             except (OSError, safetensors.SafetensorError) as error:
-                raise DeltacError([Diagnostic("DLT701", f"{name} can't be read: {error}")]) from None
+                raise DeltacError(
+                    [Diagnostic("DLT701", f"{name} can't be read: {error}")]
+                ) from None
     return values
 
 
@@ -59,12 +70,17 @@ def check_tensors(expected: list[Mapping[str, Any]], values: Mapping[str, torch.
     if missing := sorted(names - set(values)):
         problems.add("DLT721", f"the file lacks {', '.join(fold(missing)[:6])}")
     if unknown := sorted(set(values) - names):
-        problems.add("DLT721", f"the file holds tensors that the spec doesn't ask for: {', '.join(fold(unknown)[:6])}")
+        problems.add(
+            "DLT721",
+            f"the file holds tensors that the spec doesn't ask for: {', '.join(fold(unknown)[:6])}",
+        )
     for row in expected:
         value = values.get(row["name"])
         if value is not None:
             found = f"{str(value.dtype).removeprefix('torch.')}{list(value.shape)}"
             wanted = f"{row['dtype']}{row['shape']}"
             if found != wanted:
-                problems.add("DLT722", f"{row['name']}: the file has {found}, the spec asks for {wanted}")
+                problems.add(
+                    "DLT722", f"{row['name']}: the file has {found}, the spec asks for {wanted}"
+                )
     problems.raise_if_any()

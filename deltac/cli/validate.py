@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
+from deltac.cli._files import spec_files
 from deltac.cli._output import Output, output_format
 from deltac.diagnostics import DeltacError, Diagnostic
 from deltac.diagnostics.full import printable
@@ -16,7 +17,6 @@ from deltac.spec.yaml import MAX_BYTES
 
 #: What this verb checks; a line per file says it.
 CHECKED = "schema"
-SUFFIX = ".delta.yaml"
 
 
 @click.command("validate")
@@ -32,7 +32,7 @@ def command(output: Output, paths: tuple[str, ...]) -> int:
     found: list[Diagnostic] = []
     for path in paths:
         try:
-            for name in _files(path):
+            for name in spec_files(path):
                 problems = _check(name)
                 found += problems
                 if output.format == "full":
@@ -45,19 +45,6 @@ def command(output: Output, paths: tuple[str, ...]) -> int:
         output.diagnostics(DeltacError(found).diagnostics, as_data=True)
     errors = [each for each in found if each.severity == "error"]
     return DeltacError(errors).exit_code if errors else 0
-
-
-def _files(path: str) -> Iterator[str]:
-    """The files that an argument stands for; those of a folder sorted by path."""
-    folder = Path(path)
-    if path == "-" or not folder.is_dir():
-        yield path
-        return
-    names = sorted(each.as_posix() for each in folder.rglob(f"*{SUFFIX}") if each.is_file())
-    if not names:
-        message = f"the folder {path} holds no file that ends in {SUFFIX}"
-        raise DeltacError.of("DLT832", message)
-    yield from names
 
 
 def _check(name: str) -> list[Diagnostic]:

@@ -52,7 +52,9 @@ def read_config(
         config = type(raw).from_dict(raw.to_dict() | _merged(raw, overrides))
     except (StrictDataclassError, TypeError, ValueError) as error:
         span = spec.span((*model.path, "config"))
-        problems.add("DLT253", f"{type(raw).__name__} refuses these values: {_one_line(error)}", span)
+        problems.add(
+            "DLT253", f"{type(raw).__name__} refuses these values: {_one_line(error)}", span
+        )
         problems.raise_if_any()
     for key, value in overrides.items():
         check_read_back(problems, spec, key, value, getattr(config, key, None))
@@ -109,9 +111,16 @@ def model_class(spec: Spec, config: PreTrainedConfig) -> type[PreTrainedModel]:
         message = f"{name} takes {found.config_class.__name__}, this is a {type(config).__name__}"
         problems.add("DLT257", message, span)
     else:
-        close = nearest(name, [entry for entry in dir(transformers) if "Model" in entry or "For" in entry])
+        close = nearest(
+            name, [entry for entry in dir(transformers) if "Model" in entry or "For" in entry]
+        )
         fix = f"did you mean '{close}'?" if close else None
-        problems.add("DLT256", f"transformers {transformers.__version__} has no model class '{name}'", span, fix=fix)
+        problems.add(
+            "DLT256",
+            f"transformers {transformers.__version__} has no model class '{name}'",
+            span,
+            fix=fix,
+        )
     problems.raise_if_any()
     raise AssertionError("unreachable")
 
@@ -128,7 +137,9 @@ def _raw_config(
     if model.config_file is not None and instead is not None:
         return AutoConfig.for_model(**instead)
     if model.config_file is not None:
-        return _from_file(base / model.config_file, spec.span((*model.path, "config_file")), problems)
+        return _from_file(
+            base / model.config_file, spec.span((*model.path, "config_file")), problems
+        )
     if origin.kind == "config":
         return _from_type(spec, model, problems)
     if origin.folder is not None and not (origin.folder / "config.json").is_file():
@@ -145,7 +156,11 @@ def _from_file(path: Path, span: Any, problems: Problems) -> PreTrainedConfig | 
     except OSError as error:
         problems.add("DLT804", f"can't read the config file: {_one_line(error)}", span)
     except (ValueError, TypeError, KeyError, StrictDataclassError) as error:
-        problems.add("DLT807", f"'{path.name}' is not a config that transformers can read: {_one_line(error)}", span)
+        problems.add(
+            "DLT807",
+            f"'{path.name}' is not a config that transformers can read: {_one_line(error)}",
+            span,
+        )
     return None
 
 
@@ -156,8 +171,16 @@ def _from_type(spec: Spec, model: ModelSpec, problems: Problems) -> PreTrainedCo
     if name in known:
         return AutoConfig.for_model(name)
     close = nearest(str(name), known)
-    fix = f"did you mean '{close}'?" if close else "give a model type of transformers, such as 'llama'"
-    found = f"transformers knows no model type '{name}'" if name else "without a 'source', 'config' needs a 'model_type'"
+    fix = (
+        f"did you mean '{close}'?"
+        if close
+        else "give a model type of transformers, such as 'llama'"
+    )
+    found = (
+        f"transformers knows no model type '{name}'"
+        if name
+        else "without a 'source', 'config' needs a 'model_type'"
+    )
     problems.add("DLT252", found, span, fix=fix)
     return None
 
@@ -172,24 +195,47 @@ def _from_transformers(
         known = values.get("model_type") in transformers.CONFIG_MAPPING
         if "auto_map" in values and not known and not remote_code:
             fix = "read its code; then allow it with --trust-remote-code, or trust_remote_code=True in Python"
-            problems.add("DLT806", f"the config of '{origin.label}' needs code from the hub", span, fix=fix)
+            problems.add(
+                "DLT806", f"the config of '{origin.label}' needs code from the hub", span, fix=fix
+            )
             return None
         return AutoConfig.from_pretrained(origin.name, trust_remote_code=remote_code, **options)
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         fix = "check the name and the network, or put a copy of its config.json beside the spec: config_file: PATH"
-        problems.add("DLT805", f"can't read the config of '{origin.label}': {_one_line(error)}", span, fix=fix)
+        problems.add(
+            "DLT805",
+            f"can't read the config of '{origin.label}': {_one_line(error)}",
+            span,
+            fix=fix,
+        )
     except (ValueError, TypeError, KeyError, StrictDataclassError) as error:
-        problems.add("DLT807", f"transformers can't read the config of '{origin.label}': {_one_line(error)}", span)
+        problems.add(
+            "DLT807",
+            f"transformers can't read the config of '{origin.label}': {_one_line(error)}",
+            span,
+        )
     return None
 
 
 def _known_keys(config: PreTrainedConfig) -> set[str]:
-    fields = {field.name for field in dataclasses.fields(config)} if dataclasses.is_dataclass(config) else set()
-    return {*fields, *config.to_dict(), *config.attribute_map, "num_labels"} - {"model_type", "transformers_version"}
+    fields = (
+        {field.name for field in dataclasses.fields(config)}
+        if dataclasses.is_dataclass(config)
+        else set()
+    )
+    return {*fields, *config.to_dict(), *config.attribute_map, "num_labels"} - {
+        "model_type",
+        "transformers_version",
+    }
 
 
 def _unknown_key(
-    problems: Problems, spec: Spec, model: ModelSpec, key: str, known: set[str], raw: PreTrainedConfig
+    problems: Problems,
+    spec: Spec,
+    model: ModelSpec,
+    key: str,
+    known: set[str],
+    raw: PreTrainedConfig,
 ) -> None:
     close = nearest(key, sorted(known))
     fix = f"did you mean '{close}'?" if close else None
@@ -216,9 +262,12 @@ def _auto_classes_for(config: PreTrainedConfig) -> list[str]:
     names = []
     for name in dir(transformers):
         found = getattr(transformers, name, None) if name.startswith("AutoModel") else None
-        if isinstance(found, type) and issubclass(found, _BaseAutoModelClass) and found._model_mapping is not None:
-            if type(config) in found._model_mapping:
-                names.append(name)
+        if (
+            isinstance(found, type)
+            and issubclass(found, _BaseAutoModelClass)
+            and found._model_mapping is not None
+        ) and type(config) in found._model_mapping:
+            names.append(name)
     return names
 
 

@@ -20,19 +20,29 @@ def fold_values(values: Mapping[str, Hashable]) -> list[tuple[str, Hashable]]:
     >>> fold_values({"h.0.q": 1, "h.1.q": 1, "h.2.q": 7})
     [('h.{0-1}.q', 1), ('h.2.q', 7)]
     """
-    rows: list[tuple[tuple[str, ...], Hashable]] = [(tuple(path.split(".")), value) for path, value in values.items()]
+    rows: list[tuple[tuple[str, ...], Hashable]] = [
+        (tuple(path.split(".")), value) for path, value in values.items()
+    ]
     depth = max((len(segments) for segments, _ in rows), default=0)
     for position in reversed(range(depth)):
         rows = _fold_at(position, rows)
     return [(".".join(segments), value) for segments, value in rows]
 
 
-def _fold_at(position: int, rows: list[tuple[tuple[str, ...], Hashable]]) -> list[tuple[tuple[str, ...], Hashable]]:
+def _fold_at(
+    position: int, rows: list[tuple[tuple[str, ...], Hashable]]
+) -> list[tuple[tuple[str, ...], Hashable]]:
     groups: dict[Hashable, list[int]] = {}
     order: list[tuple[Hashable, tuple[str, ...], Hashable]] = []
     for segments, value in rows:
         numbered = position < len(segments) and segments[position].isdigit()
-        key = (segments[:position], segments[position + 1 :], value, numbered, "" if numbered else segments[position:])
+        key = (
+            segments[:position],
+            segments[position + 1 :],
+            value,
+            numbered,
+            "" if numbered else segments[position:],
+        )
         if key not in groups:
             groups[key] = []
             order.append((key, segments, value))
@@ -42,7 +52,11 @@ def _fold_at(position: int, rows: list[tuple[tuple[str, ...], Hashable]]) -> lis
     for key, segments, value in order:
         numbers = sorted(groups[key])
         if len(numbers) > 1:
-            segments = (*segments[:position], "{" + ranges(numbers) + "}", *segments[position + 1 :])
+            segments = (
+                *segments[:position],
+                "{" + ranges(numbers) + "}",
+                *segments[position + 1 :],
+            )
         folded.append((segments, value))
     return folded
 

@@ -10,15 +10,20 @@ from transformers.utils import logging
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """No transformers log below errors, no progress bar and no Python warning inside; everything as before after it."""
-    verbosity, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+def quiet(*, bar: bool = False) -> Iterator[None]:
+    """No transformers log below errors and no Python warning inside; everything as before after it.
+
+    Args:
+        bar: whether progress bars stay as they are; else there are none.
+    """
+    verbosity, shown = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    if not bar:
+        logging.disable_progress_bar()
     try:
         with warnings.catch_warnings(action="ignore"):
             yield
     finally:
         logging.set_verbosity(verbosity)
-        if bar:
+        if shown:
             logging.enable_progress_bar()

@@ -9,7 +9,19 @@ from torch import fx
 from deltac.model.graph import ModelGraph
 
 _ADD = {"add", "add_", "__add__", "__radd__", "__iadd__"}
-_KEEPS_MEANING = {"dropout", "to", "float", "type_as", "contiguous", "view", "reshape", "clone", "_item", "mul", "__getitem__"}
+_KEEPS_MEANING = {
+    "dropout",
+    "to",
+    "float",
+    "type_as",
+    "contiguous",
+    "view",
+    "reshape",
+    "clone",
+    "_item",
+    "mul",
+    "__getitem__",
+}
 
 
 @dataclass(frozen=True)
@@ -36,7 +48,11 @@ def residual_after(graph: ModelGraph, path: str) -> Residual | None:
     total = _sum_after(calls[0].output)
     if total is None:
         return None
-    ends = [name for name, info in graph.modules.items() if any(call.output is total for call in info.calls)]
+    ends = [
+        name
+        for name, info in graph.modules.items()
+        if any(call.output is total for call in info.calls)
+    ]
     return Residual(tuple(reversed(ends)), total.meta["scope"])
 
 

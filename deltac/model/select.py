@@ -28,7 +28,13 @@ class Selection:
     are_parameters: bool
 
 
-def select(graph: ModelGraph, spec: Spec, target: TargetSpec, problems: Problems, within: Selection | None = None) -> Selection:
+def select(
+    graph: ModelGraph,
+    spec: Spec,
+    target: TargetSpec,
+    problems: Problems,
+    within: Selection | None = None,
+) -> Selection:
     """Applies a target to a model: keys narrow each other, entries of a list add up, `exclude` comes last.
 
     Args:
@@ -42,7 +48,11 @@ def select(graph: ModelGraph, spec: Spec, target: TargetSpec, problems: Problems
     use_parameters = bool(target.parameter) or (within is not None and within.are_parameters)
     names = list(within.names) if within else _names(graph, use_parameters)
     kept: list[tuple[str, str, int, set[str]]] = []
-    for key, entries in (("module", target.module), ("class", target.class_name), ("parameter", target.parameter)):
+    for key, entries in (
+        ("module", target.module),
+        ("class", target.class_name),
+        ("parameter", target.parameter),
+    ):
         for index, entry in enumerate(entries):
             kept.append((key, entry, index, _matches(graph, key, entry, names, use_parameters)))
     selected = [name for name in names if _in_all_keys(name, kept)]
@@ -62,10 +72,19 @@ def select(graph: ModelGraph, spec: Spec, target: TargetSpec, problems: Problems
         problems.add("DLT208", "this target selects nothing", spec.span(target.path))
     selected = _without_excluded(graph, spec, target, selected, use_parameters, problems)
     if not selected and len(problems) == before:
-        problems.add("DLT208", "'exclude' leaves nothing of this target", spec.span((*target.path, "exclude")))
+        problems.add(
+            "DLT208",
+            "'exclude' leaves nothing of this target",
+            spec.span((*target.path, "exclude")),
+        )
     if target.expect is not None and len(selected) != target.expect and len(problems) == before:
         message = f"the target selects {len(selected)} places, expected {target.expect}"
-        problems.add("DLT204", message, spec.span((*target.path, "expect")), notes=[f"it selects: {_some(set(selected), names)}"])
+        problems.add(
+            "DLT204",
+            message,
+            spec.span((*target.path, "expect")),
+            notes=[f"it selects: {_some(set(selected), names)}"],
+        )
     return Selection(tuple(selected), by_entry, use_parameters)
 
 
@@ -80,7 +99,7 @@ def nearest_paths(word: str, paths: list[str]) -> list[str]:
     wanted = word.removeprefix("re:").strip("/").split(".")
     endings: dict[str, list[str]] = {}
     for path in paths:
-        segments = [part for part in path.split(".")]
+        segments = list(path.split("."))
         endings.setdefault(".".join(segments[-len(wanted) :]), []).append(path)
     close = difflib.get_close_matches(".".join(wanted), list(endings), n=3, cutoff=0.5)
     return [folded for ending in close for folded in fold(endings[ending])][:_SHOWN]
@@ -92,17 +111,27 @@ def _names(graph: ModelGraph, parameters: bool) -> list[str]:
     return [path for path in graph.modules if path]
 
 
-def _matches(graph: ModelGraph, key: str, entry: str, names: list[str], are_parameters: bool) -> set[str]:
+def _matches(
+    graph: ModelGraph, key: str, entry: str, names: list[str], are_parameters: bool
+) -> set[str]:
     if key == "parameter":
         pattern = Pattern.parse(entry)
         aliases = [alias for alias in graph.tied if pattern.matches(alias)]
-        return {name for name in names if pattern.matches(name)} | {graph.tied[alias] for alias in aliases} & set(names)
+        return {name for name in names if pattern.matches(name)} | {
+            graph.tied[alias] for alias in aliases
+        } & set(names)
     if key == "class":
-        modules = {path for path, info in graph.modules.items() if path and entry in info.class_names}
+        modules = {
+            path for path, info in graph.modules.items() if path and entry in info.class_names
+        }
     else:
         modules = set(match_modules(graph, entry))
     if are_parameters:
-        return {name for name in names if any(_is_below(name, module) for module in _owners(name) & modules)}
+        return {
+            name
+            for name in names
+            if any(_is_below(name, module) for module in _owners(name) & modules)
+        }
     return modules & set(names)
 
 
@@ -135,11 +164,17 @@ def _layers(
             (stack, number) for stack, count in stacks.items() for number in _indices(entry, count)
         }
         if not found:
-            counts = ", ".join(f"{stack} has {count} (0-{count - 1})" for stack, count in stacks.items())
-            message = f"'layers: {entry}' is out of range: {counts or 'the model has no list of blocks'}"
+            counts = ", ".join(
+                f"{stack} has {count} (0-{count - 1})" for stack, count in stacks.items()
+            )
+            message = (
+                f"'layers: {entry}' is out of range: {counts or 'the model has no list of blocks'}"
+            )
             problems.add("DLT202", message, spec.span((*target.path, "layers", index)))
         elif selected and not found & places:
-            have = "; ".join(f"{stack}: {ranges(sorted(n for s, n in places if s == stack))}" for stack in stacks)
+            have = "; ".join(
+                f"{stack}: {ranges(sorted(n for s, n in places if s == stack))}" for stack in stacks
+            )
             message = f"'layers: {entry}' leaves nothing of this target, which lies in {have}"
             problems.add("DLT208", message, spec.span((*target.path, "layers", index)))
         blocks |= found
@@ -154,27 +189,45 @@ def _indices(entry: str | int, count: int) -> list[int]:
 
 
 def _without_excluded(
-    graph: ModelGraph, spec: Spec, target: TargetSpec, selected: list[str], are_parameters: bool, problems: Problems
+    graph: ModelGraph,
+    spec: Spec,
+    target: TargetSpec,
+    selected: list[str],
+    are_parameters: bool,
+    problems: Problems,
 ) -> list[str]:
     gone: set[str] = set()
     for index, entry in enumerate(target.exclude):
         pattern = Pattern.parse(entry)
-        roots = {path for path in (*graph.modules, *graph.parameters) if path and pattern.matches(path)}
+        roots = {
+            path for path in (*graph.modules, *graph.parameters) if path and pattern.matches(path)
+        }
         hit = {name for name in selected if name in roots or _owners(name) & roots}
         if not hit:
             near = nearest_paths(entry, selected)
             notes = [f"the target selects: {_some(set(selected), selected)}"] if selected else []
             fix = f"did you mean {' or '.join(near)}?" if near and not roots else "remove the entry"
             problems.add(
-                "DLT203", f"'exclude: {entry}' removes nothing from this target", spec.span((*target.path, "exclude", index)), notes=notes, fix=fix
+                "DLT203",
+                f"'exclude: {entry}' removes nothing from this target",
+                spec.span((*target.path, "exclude", index)),
+                notes=notes,
+                fix=fix,
             )
         gone |= hit
     return [name for name in selected if name not in gone]
 
 
 def _no_match(
-    graph: ModelGraph, spec: Spec, target: TargetSpec, key: str, entry: str, index: int,
-    kept: list[tuple[str, str, int, set[str]]], names: list[str], problems: Problems,
+    graph: ModelGraph,
+    spec: Spec,
+    target: TargetSpec,
+    key: str,
+    entry: str,
+    index: int,
+    kept: list[tuple[str, str, int, set[str]]],
+    names: list[str],
+    problems: Problems,
 ) -> None:
     notes = [
         f"'{other}' matches {len(matched)}: {_some(matched, names)}"
@@ -187,8 +240,12 @@ def _no_match(
         if not near:
             notes.append(f"classes in this model: {', '.join(classes)}")
     else:
-        near = nearest_paths(entry, names if key == "parameter" else [path for path in graph.modules if path])
-    fix = f"did you mean {' or '.join(near)}?" if near else "see the paths with: deltac inspect MODEL"
+        near = nearest_paths(
+            entry, names if key == "parameter" else [path for path in graph.modules if path]
+        )
+    fix = (
+        f"did you mean {' or '.join(near)}?" if near else "see the paths with: deltac inspect MODEL"
+    )
     message = f"'{key}: {entry}' matches nothing in {graph.class_name}"
     problems.add("DLT201", message, spec.span((*target.path, key, index)), notes=notes, fix=fix)
 

@@ -13,7 +13,9 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from deltac.diagnostics import DeltacError, Diagnostic
 
 
-def build_skeleton(cls: type[PreTrainedModel], config: PreTrainedConfig) -> tuple[PreTrainedModel, FakeTensorMode]:
+def build_skeleton(
+    cls: type[PreTrainedModel], config: PreTrainedConfig
+) -> tuple[PreTrainedModel, FakeTensorMode]:
     """The model that `cls` builds from `config`, on fake tensors, in eval mode.
 
     Raises:
@@ -24,7 +26,9 @@ def build_skeleton(cls: type[PreTrainedModel], config: PreTrainedConfig) -> tupl
         with torch.device("meta"):
             model = cls._from_config(copy.deepcopy(config), dtype=config.dtype)
     except (ValueError, TypeError, AttributeError, RuntimeError, KeyError, ImportError) as error:
-        message = f"{cls.__name__} can't be built from this config: {' '.join(str(error).split())[:300]}"
+        message = (
+            f"{cls.__name__} can't be built from this config: {' '.join(str(error).split())[:300]}"
+        )
         raise DeltacError([Diagnostic("DLT807", message)]) from error
     return skeleton_of(model)
 

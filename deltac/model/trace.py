@@ -71,7 +71,9 @@ def trace_model(model: nn.Module, mode: FakeTensorMode) -> Trace:
                 model(**inputs)
     except Exception as error:
         scope = recorder.scope or "the model"
-        message = f"{type(model).__name__} can't be run on shapes alone: {_one_line(error)} (in {scope})"
+        message = (
+            f"{type(model).__name__} can't be run on shapes alone: {_one_line(error)} (in {scope})"
+        )
         raise DeltacError([Diagnostic("DLT813", message)]) from error
     finally:
         for handle in handles:
@@ -146,10 +148,17 @@ class _Recorder(TorchFunctionMode):
             inputs = [item for item in (*args, *kwargs.values()) if isinstance(item, torch.Tensor)]
             first = out[0] if type(out) in (tuple, list) and out else out
             tensor = first if isinstance(first, torch.Tensor) else None
-            kind = "tensor" if tensor is out else "tuple" if type(out) is tuple else type(out).__name__
+            kind = (
+                "tensor" if tensor is out else "tuple" if type(out) is tuple else type(out).__name__
+            )
             calls = self.trace.calls[path]
             calls[-1] = Call(
-                calls[-1].order, _width(inputs[0] if inputs else None), _width(tensor), kind, self.node_of(tensor), calls[-1].nested
+                calls[-1].order,
+                _width(inputs[0] if inputs else None),
+                _width(tensor),
+                kind,
+                self.node_of(tensor),
+                calls[-1].nested,
             )
 
         return hook
@@ -158,7 +167,11 @@ class _Recorder(TorchFunctionMode):
         """A tensor as its node; a parameter or buffer is read where it is used."""
         if not isinstance(value, torch.Tensor):
             # fx takes only plain values as arguments; others are of no use to the analysis.
-            return value if isinstance(value, (int, float, str, bool, type(None), torch.dtype)) else repr(type(value))
+            return (
+                value
+                if isinstance(value, (int, float, str, bool, type(None), torch.dtype))
+                else repr(type(value))
+            )
         name = self._state.get(id(value))
         if name is not None:
             self.trace.readers.setdefault(name, set()).add(self.scope)

@@ -26,7 +26,9 @@ def weight_bytes(origin: Origin) -> int | None:
     return sum(file.stat().st_size for file in files) if files else None
 
 
-def fresh_parameters(cls: type[PreTrainedModel], config: PreTrainedConfig, origin: Origin, graph: ModelGraph) -> set[str]:
+def fresh_parameters(
+    cls: type[PreTrainedModel], config: PreTrainedConfig, origin: Origin, graph: ModelGraph
+) -> set[str]:
     """Names of the parameters that the base checkpoint lacks. Reads no weights.
 
     A checkpoint in a local folder is asked itself. For others the class that the config says it was saved from
@@ -43,31 +45,58 @@ def fresh_parameters(cls: type[PreTrainedModel], config: PreTrainedConfig, origi
     if saved_class is not None:
         with quiet(), torch.device("meta"):
             model = saved_class._from_config(copy.deepcopy(config))
-        have = {name.removeprefix(prefix) for name, _ in model.named_parameters(remove_duplicate=False)}
+        have = {
+            name.removeprefix(prefix) for name, _ in model.named_parameters(remove_duplicate=False)
+        }
         return {name for name, short in names.items() if short not in have}
     # No checkpoint is known. Everything outside the base model is a head of the task, but for the language model's own.
     output = graph.model.get_output_embeddings()
     own = {id(parameter) for parameter in output.parameters()} if output is not None else set()
     has_base = any(name.startswith(prefix) for name in names)
     parameters = dict(graph.model.named_parameters())
-    return {name for name in names if has_base and not name.startswith(prefix) and id(parameters[name]) not in own and output is None}
+    return {
+        name
+        for name in names
+        if has_base
+        and not name.startswith(prefix)
+        and id(parameters[name]) not in own
+        and output is None
+    }
 
 
-def load_base(cls: type[PreTrainedModel], config: PreTrainedConfig, origin: Origin, *, seed: int) -> PreTrainedModel:
+def load_base(
+    cls: type[PreTrainedModel],
+    config: PreTrainedConfig,
+    origin: Origin,
+    *,
+    seed: int,
+    progress: bool = False,
+) -> PreTrainedModel:
     """The base with its weights, in eval mode. Without a source the values are transformers' own initial ones, seeded.
+
+    Args:
+        cls: its class.
+        config: its config.
+        origin: where the weights are.
+        seed: of the initial values.
+        progress: whether transformers may show its progress bar.
 
     Raises:
         DeltacError: DLT808 where the weights can't be read.
     """
-    with quiet(), torch.random.fork_rng(devices=[]):
+    with quiet(bar=progress), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if origin.kind == "config":
             return cls._from_config(copy.deepcopy(config), dtype=config.dtype).eval()
         options = {"revision": origin.revision} if origin.revision else {}
         try:
-            return cls.from_pretrained(origin.name, config=copy.deepcopy(config), dtype=config.dtype, **options).eval()
+            return cls.from_pretrained(
+                origin.name, config=copy.deepcopy(config), dtype=config.dtype, **options
+            ).eval()
         except (OSError, ValueError, RuntimeError) as error:
-            message = f"can't read the weights of '{origin.label}': {' '.join(str(error).split())[:300]}"
+            message = (
+                f"can't read the weights of '{origin.label}': {' '.join(str(error).split())[:300]}"
+            )
             raise DeltacError([Diagnostic("DLT808", message)]) from error
 
 
@@ -80,7 +109,9 @@ def fresh_values(model: PreTrainedModel, names: list[str], seed: int) -> dict[st
     for path in dict.fromkeys(name.rpartition(".")[0] for name in names):
         module = model.get_submodule(path)
         own = dict(module.named_parameters(recurse=False))
-        blank = {key: nn.Parameter(torch.zeros(p.shape, dtype=torch.float64)) for key, p in own.items()}
+        blank = {
+            key: nn.Parameter(torch.zeros(p.shape, dtype=torch.float64)) for key, p in own.items()
+        }
         memo = {id(own[key]): blank[key] for key in own}
         shell = copy.copy(module)
         shell._parameters = {key: memo[id(p)] for key, p in own.items()}
@@ -110,14 +141,21 @@ def content_hash(model: nn.Module, names: list[str]) -> str | None:
     return digest.hexdigest()
 
 
-def _missing_in_checkpoint(cls: type[PreTrainedModel], config: PreTrainedConfig, origin: Origin) -> set[str]:
+def _missing_in_checkpoint(
+    cls: type[PreTrainedModel], config: PreTrainedConfig, origin: Origin
+) -> set[str]:
     try:
         with quiet():
             _, info = cls.from_pretrained(
-                origin.name, config=copy.deepcopy(config), device_map="meta", output_loading_info=True
+                origin.name,
+                config=copy.deepcopy(config),
+                device_map="meta",
+                output_loading_info=True,
             )
     except (OSError, ValueError, RuntimeError) as error:
-        message = f"the checkpoint of '{origin.label}' doesn't fit: {' '.join(str(error).split())[:300]}"
+        message = (
+            f"the checkpoint of '{origin.label}' doesn't fit: {' '.join(str(error).split())[:300]}"
+        )
         raise DeltacError([Diagnostic("DLT808", message)]) from error
     return set(info["missing_keys"])
 

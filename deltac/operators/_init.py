@@ -37,7 +37,9 @@ class Normal:
         if self.cut is None:
             return values.normal_(0.0, self.std, generator=generator)
         bound = self.cut * self.std
-        return torch.nn.init.trunc_normal_(values, 0.0, self.std, -bound, bound, generator=generator)
+        return torch.nn.init.trunc_normal_(
+            values, 0.0, self.std, -bound, bound, generator=generator
+        )
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,9 @@ def seeded(seed: int, name: str) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
-def initial_value(init: Any, shape: Shape, *, seed: int, name: str, dtype: torch.dtype) -> torch.Tensor:
+def initial_value(
+    init: Any, shape: Shape, *, seed: int, name: str, dtype: torch.dtype
+) -> torch.Tensor:
     """The initial value of the parameter `name`: drawn in float64 on the CPU, then cast to `dtype`."""
     return init(shape, seeded(seed, name)).to(dtype)
 

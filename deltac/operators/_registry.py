@@ -78,7 +78,9 @@ def _operator_of(module: Any) -> type[Operator]:
     own = [
         value
         for value in vars(module).values()
-        if inspect.isclass(value) and issubclass(value, Operator) and value.__module__ == module.__name__
+        if inspect.isclass(value)
+        and issubclass(value, Operator)
+        and value.__module__ == module.__name__
     ]
     if len(own) != 1:
         raise TypeError(f"{module.__name__} must define one operator, found {len(own)}")

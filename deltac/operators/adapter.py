@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from deltac.operators._contract import NewParameter, Operator, Paper, Refusal
 from deltac.operators._fields import option

@@ -27,7 +27,8 @@ class Lora(Operator):
         0.0, "Probability of dropout on the input of A, in training.", minimum=0, below=1
     )
     init: Literal["kaiming", "gaussian"] = option(
-        "kaiming", "Initial A: uniform on ±1/sqrt(in) (kaiming), or normal with std 1/rank (gaussian)."
+        "kaiming",
+        "Initial A: uniform on ±1/sqrt(in) (kaiming), or normal with std 1/rank (gaussian).",
     )
 
     name: ClassVar = "lora"

@@ -9,7 +9,9 @@ from deltac.plan.plan import Counts, Placement
 from deltac.spec import Spec
 
 
-def check_budget(spec: Spec, counts: Counts, placements: list[Placement], problems: Problems) -> None:
+def check_budget(
+    spec: Spec, counts: Counts, placements: list[Placement], problems: Problems
+) -> None:
     """Reports DLT407 for each limit that the plan exceeds."""
     budget = spec.budget
     if budget is None:
@@ -22,8 +24,20 @@ def check_budget(spec: Spec, counts: Counts, placements: list[Placement], proble
     notes = [", ".join(f"'{name}' has {number:,}" for name, number in shares.items())]
     percent = 100 * counts.of_total
     limits = [
-        ("trainable", budget.trainable, counts.delta, f"{counts.delta:,} parameters", f"{budget.trainable or 0:,}"),
-        ("trainable", budget.trainable_percent, percent, f"{percent:.4g}%", f"{budget.trainable_percent}%"),
+        (
+            "trainable",
+            budget.trainable,
+            counts.delta,
+            f"{counts.delta:,} parameters",
+            f"{budget.trainable or 0:,}",
+        ),
+        (
+            "trainable",
+            budget.trainable_percent,
+            percent,
+            f"{percent:.4g}%",
+            f"{budget.trainable_percent}%",
+        ),
         ("bytes", budget.bytes, counts.bytes, f"{counts.bytes:,} bytes", f"{budget.bytes or 0:,}"),
     ]
     for key, limit, actual, found, allowed in limits:

@@ -8,7 +8,7 @@ from deltac.diagnostics import Problems
 from deltac.model.fold import fold
 from deltac.model.graph import ModelGraph
 from deltac.model.select import Selection, select
-from deltac.operators import Operator, Refusal, Registered, get
+from deltac.operators import Operator, Refusal, get
 from deltac.plan.budget import check_budget
 from deltac.plan.counts import count
 from deltac.plan.heads import resolve_heads
@@ -80,14 +80,25 @@ def _place_delta(
     placements = check_runs(spec, graph, delta, placements, problems)
     if not placements and len(problems) == before:
         message = f"{delta.operator} finds nothing to act on at this target"
-        notes = [f"the target selects {len(selection.names)} places; none has what {delta.operator} tunes or adds to"]
-        fix = "set 'add: true' to add biases to linears without one" if hasattr(operator, "add") else None
+        notes = [
+            f"the target selects {len(selection.names)} places; none has what {delta.operator} tunes or adds to"
+        ]
+        fix = (
+            "set 'add: true' to add biases to linears without one"
+            if hasattr(operator, "add")
+            else None
+        )
         problems.add("DLT303", message, spec.span((*delta.path, "target")), notes=notes, fix=fix)
     return placements, selection.by_entry
 
 
 def _overrides(
-    spec: Spec, graph: ModelGraph, delta: DeltaSpec, selection: Selection, cls: type[Operator], problems: Problems
+    spec: Spec,
+    graph: ModelGraph,
+    delta: DeltaSpec,
+    selection: Selection,
+    cls: type[Operator],
+    problems: Problems,
 ) -> list[tuple[OverrideSpec, Operator, frozenset[str]]]:
     found: list[tuple[OverrideSpec, Operator, frozenset[str]]] = []
     for override in delta.overrides:
@@ -101,7 +112,13 @@ def _overrides(
             if both:
                 message = f"two overrides of '{delta.name}' apply to {both[0]}"
                 note = f"the other one is at {spec.span(other.path)}"
-                problems.add("DLT402", message, spec.span(override.path), notes=[note], fix="narrow one of them")
+                problems.add(
+                    "DLT402",
+                    message,
+                    spec.span(override.path),
+                    notes=[note],
+                    fix="narrow one of them",
+                )
         found.append((override, cls(**{**delta.options, **override.options}), names))
     return found
 
@@ -131,14 +148,21 @@ def _report_refusals(
     for (message, fix), sites in refusals.items():
         places = ", ".join(fold(site.path for site in sites)[:6])
         span = spec.span((*delta.path, "target"))
-        problems.add("DLT301", f"{delta.operator} can't act on {places}: {message}", span, fix=fix or None)
+        problems.add(
+            "DLT301", f"{delta.operator} can't act on {places}: {message}", span, fix=fix or None
+        )
 
 
 def _matched(graph: ModelGraph, placements: list[Placement], entries: dict[str, int]) -> Matched:
-    blocks: dict[str, set[int]] = {}
-    for placement in placements:
-        place = graph.modules[placement.site.module].stack
+    modules = {placement.site.path: placement.site.module for placement in placements}
+    blocks: dict[str, dict[int, int]] = {}
+    for module in modules.values():
+        place = graph.modules[module].stack
         if place is not None:
-            blocks.setdefault(place[0], set()).add(place[1])
-    paths = tuple(dict.fromkeys(placement.site.path for placement in placements))
-    return Matched(entries, paths, {stack: tuple(sorted(numbers)) for stack, numbers in blocks.items()})
+            counts = blocks.setdefault(place[0], {})
+            counts[place[1]] = counts.get(place[1], 0) + 1
+    return Matched(
+        entries,
+        tuple(modules),
+        {stack: dict(sorted(counts.items())) for stack, counts in blocks.items()},
+    )

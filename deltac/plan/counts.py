@@ -23,5 +23,7 @@ def count(graph: ModelGraph, placements: list[Placement], heads: list[HeadParame
                 added += number
     names = {graph.tied.get(p.site.path, p.site.path) for p in placements if p.tunes}
     tuned = sum(graph.parameters[name].numel for name in names)
-    size += sum(graph.parameters[name].numel * ITEM_BYTES[graph.parameters[name].dtype] for name in names)
+    size += sum(
+        graph.parameters[name].numel * ITEM_BYTES[graph.parameters[name].dtype] for name in names
+    )
     return Counts(base, added, tuned, factors, sum(head.info.numel for head in heads), size)

@@ -12,7 +12,9 @@ from deltac.plan.plan import HeadParameter
 from deltac.spec import Pattern, Spec
 
 
-def resolve_heads(spec: Spec, graph: ModelGraph, fresh: Collection[str], problems: Problems) -> list[HeadParameter]:
+def resolve_heads(
+    spec: Spec, graph: ModelGraph, fresh: Collection[str], problems: Problems
+) -> list[HeadParameter]:
     """The head parameters that `heads` names. Reports DLT207 (no match) and DLT405 (a fresh head left frozen).
 
     `auto` takes what the base checkpoint lacks. A path takes every parameter below the modules that it matches, or the
@@ -25,8 +27,14 @@ def resolve_heads(spec: Spec, graph: ModelGraph, fresh: Collection[str], problem
         left = [name for name in graph.parameters if name in fresh and name not in names]
         if left:
             message = f"the base checkpoint lacks {', '.join(fold(left)[:6])}: random values would stay frozen"
-            problems.add("DLT405", message, spec.span(("heads",)), fix="write 'heads: auto', or name them")
-    return [HeadParameter(name, graph.parameters[name], name in fresh) for name in graph.parameters if name in names]
+            problems.add(
+                "DLT405", message, spec.span(("heads",)), fix="write 'heads: auto', or name them"
+            )
+    return [
+        HeadParameter(name, graph.parameters[name], name in fresh)
+        for name in graph.parameters
+        if name in names
+    ]
 
 
 def _named(spec: Spec, graph: ModelGraph, problems: Problems) -> list[str]:
@@ -41,7 +49,11 @@ def _named(spec: Spec, graph: ModelGraph, problems: Problems) -> list[str]:
         ]
         if not names:
             near = nearest_paths(entry, [path for path in graph.modules if path])
-            fix = f"did you mean {' or '.join(near)}?" if near else "see the paths with: deltac inspect MODEL"
+            fix = (
+                f"did you mean {' or '.join(near)}?"
+                if near
+                else "see the paths with: deltac inspect MODEL"
+            )
             message = f"'{entry}' matches no parameter of {graph.class_name}"
             problems.add("DLT207", message, spec.span(("heads", index)), fix=fix)
         found += names

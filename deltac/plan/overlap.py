@@ -9,7 +9,11 @@ from deltac.spec import Spec
 
 
 def check_overlap(
-    spec: Spec, graph: ModelGraph, placements: list[Placement], heads: list[HeadParameter], problems: Problems
+    spec: Spec,
+    graph: ModelGraph,
+    placements: list[Placement],
+    heads: list[HeadParameter],
+    problems: Problems,
 ) -> None:
     """Reports DLT401 (an operator twice at a site), DLT403 (tuned and reparameterized), DLT406 (tied), DLT408 (name taken)."""
     seen: dict[tuple, Placement] = {}
@@ -31,17 +35,29 @@ def check_overlap(
         # Tuned parameters form a union: the same one twice is counted once and means the same.
         if earlier is not placement and not placement.tunes and not delta.overlap:
             message = f"'{delta.name}' puts {delta.operator} on {site.path}, where '{earlier.delta.name}' already has it"
-            report("DLT401", message, placement, earlier.delta.name, "narrow one target, or say 'overlap: true' if both are meant")
+            report(
+                "DLT401",
+                message,
+                placement,
+                earlier.delta.name,
+                "narrow one target, or say 'overlap: true' if both are meant",
+            )
         if site.kind == "weight":
             reparameterized.setdefault(name, placement)
             if name in graph.tied.values():
-                others = [n for n in (name, *(a for a, f in graph.tied.items() if f == name)) if n != site.path]
+                others = [
+                    n
+                    for n in (name, *(a for a, f in graph.tied.items() if f == name))
+                    if n != site.path
+                ]
                 message = f"{site.path} is the same tensor as {', '.join(others)}; a delta on one side would untie them"
                 report("DLT406", message, placement, name, "leave it out of the target")
         if placement.tunes:
             tuned.setdefault(name, placement)
         for own in placement.new:
-            if placement.own_name(own) in site.parameters or hasattr(graph.model.get_submodule(site.module), placement.own_name(own)):
+            if placement.own_name(own) in site.parameters or hasattr(
+                graph.model.get_submodule(site.module), placement.own_name(own)
+            ):
                 message = f"{site.module} already has '{placement.own_name(own)}'"
                 report("DLT408", message, placement, own, "give the delta another name")
     for name in tuned.keys() & reparameterized.keys():

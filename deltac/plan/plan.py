@@ -105,12 +105,12 @@ class Matched:
     Attributes:
         entries: entry as written → number of places it selects.
         sites: paths of the sites, in the model's order.
-        blocks: stack of blocks → numbers of the blocks with sites.
+        blocks: stack of blocks → number of each block with sites → how many it has.
     """
 
     entries: dict[str, int]
     sites: tuple[str, ...]
-    blocks: dict[str, tuple[int, ...]]
+    blocks: dict[str, dict[int, int]]
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,9 @@ class Plan:
         found: dict[str, Placement] = {}
         for placement in self.placements:
             if placement.tunes:
-                found.setdefault(self.graph.tied.get(placement.site.path, placement.site.path), placement)
+                found.setdefault(
+                    self.graph.tied.get(placement.site.path, placement.site.path), placement
+                )
         return found
 
     def needs_weights(self) -> list[str]:

@@ -11,7 +11,12 @@ from deltac.spec import DeltaSpec, Spec
 
 
 def place(
-    spec: Spec, graph: ModelGraph, delta: DeltaSpec, operator: Operator, site: Site, problems: Problems
+    spec: Spec,
+    graph: ModelGraph,
+    delta: DeltaSpec,
+    operator: Operator,
+    site: Site,
+    problems: Problems,
 ) -> Site | None:
     """The site where the operator really acts; None with a diagnostic where it can't.
 

@@ -21,23 +21,34 @@ def check_runs(
     dead = [placement for placement in placements if not _runs(graph, placement)]
     if dead:
         names = ", ".join(fold(placement.site.path for placement in dead)[:6])
-        wide = all(placement.site.kind == "parameter" for placement in dead) and len(dead) < len(placements)
+        wide = all(placement.site.kind == "parameter" for placement in dead) and len(dead) < len(
+            placements
+        )
         if wide:
             message = f"left out, because the forward pass never reads them: {names}"
             problems.add("DLT209", message, span)
         else:
             message = f"never used in a forward pass: {names}"
             problems.add("DLT205", message, span, fix="leave it out with 'exclude'")
-    again = {p.site.module: len(graph.modules[p.site.module].calls) for p in placements if p.site.kind != "parameter"}
+    again = {
+        p.site.module: len(graph.modules[p.site.module].calls)
+        for p in placements
+        if p.site.kind != "parameter"
+    }
     again = {module: calls for module, calls in again.items() if calls > 1}
     if again:
-        module, calls = next(iter(again.items()))
+        _module, calls = next(iter(again.items()))
         message = f"runs {calls} times in a forward pass, each time with the same delta: {', '.join(fold(again)[:6])}"
         problems.add("DLT206", message, span)
     for placement in placements:
         site = placement.site
         readers = graph.trace.readers.get(graph.tied.get(site.path, site.path), set())
-        if site.kind == "weight" and placement not in dead and not _is_tied(graph, site.path) and readers - {site.module}:
+        if (
+            site.kind == "weight"
+            and placement not in dead
+            and not _is_tied(graph, site.path)
+            and readers - {site.module}
+        ):
             outside = ", ".join(sorted(readers - {site.module}))
             message = f"{site.path} is read outside its module's forward, in {outside}; a change there would be missed"
             problems.add("DLT306", message, span, fix="leave it out with 'exclude'")

@@ -34,21 +34,36 @@ def candidate_sites(
     for name in selection.names:
         if selection.are_parameters and operator.site != "weight":
             message = f"{delta.operator} acts on modules; 'parameter' selects {name}"
-            problems.add("DLT304", message, spec.span((*delta.path, "target", "parameter")), fix="use 'module'")
+            problems.add(
+                "DLT304",
+                message,
+                spec.span((*delta.path, "target", "parameter")),
+                fix="use 'module'",
+            )
             return
         module, parameter = _owner(name) if selection.are_parameters else (name, "weight")
         info = graph.modules[module]
         if operator.site == "weight" and parameter not in info.parameters:
-            below = [path for path in graph.modules if path.startswith(module + ".") and _has_matrix(graph, path)]
-            notes = [f"modules below it with a weight: {', '.join(fold(below)[:6])}"] if below else []
+            below = [
+                path
+                for path in graph.modules
+                if path.startswith(module + ".") and _has_matrix(graph, path)
+            ]
+            notes = (
+                [f"modules below it with a weight: {', '.join(fold(below)[:6])}"] if below else []
+            )
             fix = "name those modules" if below else "exclude it"
-            message = f"{delta.operator} needs a weight; {name} ({info.class_name}) has none of its own"
+            message = (
+                f"{delta.operator} needs a weight; {name} ({info.class_name}) has none of its own"
+            )
             problems.add("DLT302", message, target, notes=notes, fix=fix)
             return
         own = {f"{module}.{own}" for own in info.parameters}
         if any(head in own or head.startswith(module + ".") for head in heads):
             fix = "leave it out of the target with 'exclude', or out of 'heads'"
-            problems.add("DLT404", f"{name} belongs to a head, which is trained whole", target, fix=fix)
+            problems.add(
+                "DLT404", f"{name} belongs to a head, which is trained whole", target, fix=fix
+            )
             continue
         yield graph.site(operator.site, module, parameter if operator.site == "weight" else "")
 
@@ -72,7 +87,11 @@ def _parameter_sites(
 
 
 def _all_names(graph: ModelGraph) -> list[str]:
-    return [f"{path}.{own}" if path else own for path, info in graph.modules.items() for own in info.parameters]
+    return [
+        f"{path}.{own}" if path else own
+        for path, info in graph.modules.items()
+        for own in info.parameters
+    ]
 
 
 def _has_matrix(graph: ModelGraph, path: str) -> bool:

@@ -25,7 +25,11 @@ def check_applicable(plan: Plan, rewriting: Rewriting, model: nn.Module) -> None
     """
     problems = Problems()
     if any(hasattr(type(module), "delta_region") for module in model.modules()):
-        problems.add("DLT505", "this model already carries a delta", fix="compile one spec with both deltas on a fresh base")
+        problems.add(
+            "DLT505",
+            "this model already carries a delta",
+            fix="compile one spec with both deltas on a fresh base",
+        )
     for path in rewriting.regions:
         if "forward" in vars(model.get_submodule(path)):
             message = f"the forward of {path} was replaced on the object, as accelerate's hooks do"
@@ -60,7 +64,9 @@ def apply(plan: Plan, rewriting: Rewriting, model: nn.Module, value_of: MakeValu
             key = placement.own_name(own)
             undo.append(_remover(module, key))
             value = made[name]
-            module.register_parameter(key, nn.Parameter(value if value.device == device else value.to(device)))
+            module.register_parameter(
+                key, nn.Parameter(value if value.device == device else value.to(device))
+            )
 
 
 def set_disabled(model: nn.Module, disabled: bool) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import torch
 from torch import fx
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from deltac.plan import Placement
 from deltac.rewrite.source import drop_unused
@@ -47,7 +47,9 @@ def factor(graph: fx.Graph) -> None:
         readers = [(reader, _input_of(reader, node)) for reader in list(node.users)]
         if terms is None or not all(found is not None for _, found in readers):
             if placement.operator.input_dropout:
-                raise NotAdditiveError(f"{placement.delta.operator} changes the weight in a way that is no sum")
+                raise NotAdditiveError(
+                    f"{placement.delta.operator} changes the weight in a way that is no sum"
+                )
             continue
         for consumer, x in [_consumer(reader, x) for reader, x in readers]:
             _split(graph, consumer, x, placement, terms)
@@ -61,7 +63,11 @@ def _input_of(reader: fx.Node, weight: fx.Node) -> fx.Node | None:
     """What a linear consumer of a weight reads beside it: its x, or its indices. None for any other consumer."""
     if reader.target in _LINEAR and reader.args[1] is weight:
         return reader.args[0]
-    if reader.target is F.embedding and reader.args[1] is weight and not reader.kwargs.get("max_norm"):
+    if (
+        reader.target is F.embedding
+        and reader.args[1] is weight
+        and not reader.kwargs.get("max_norm")
+    ):
         return reader.args[0]
     if reader.op == "call_method" and reader.target == "t" and len(reader.users) == 1:
         consumer = next(iter(reader.users))
@@ -75,7 +81,13 @@ def _consumer(reader: fx.Node, x: fx.Node | None) -> tuple[fx.Node, fx.Node]:
     return (next(iter(reader.users)) if reader.target == "t" else reader), x
 
 
-def _split(graph: fx.Graph, consumer: fx.Node, x: fx.Node, placement: Placement, terms: list[tuple[float, fx.Node]]) -> None:
+def _split(
+    graph: fx.Graph,
+    consumer: fx.Node,
+    x: fx.Node,
+    placement: Placement,
+    terms: list[tuple[float, fx.Node]],
+) -> None:
     """Replaces the consumer's result y by y + Σ factor · term(x)."""
     users = list(consumer.users)
     with graph.inserting_after(consumer):
@@ -83,7 +95,9 @@ def _split(graph: fx.Graph, consumer: fx.Node, x: fx.Node, placement: Placement,
     with graph.inserting_before(anchor):
         before = set(graph.nodes)
         total = consumer
-        dtype = graph.call_function(getattr, (consumer if consumer.target is F.embedding else x, "dtype"))
+        dtype = graph.call_function(
+            getattr, (consumer if consumer.target is F.embedding else x, "dtype")
+        )
         if placement.operator.input_dropout:
             if consumer.target is F.embedding:
                 raise NotAdditiveError("an embedding has no input that dropout could act on")
@@ -102,7 +116,13 @@ def _split(graph: fx.Graph, consumer: fx.Node, x: fx.Node, placement: Placement,
 
 
 def _apply(
-    graph: fx.Graph, consumer: fx.Node, x: fx.Node, dtype: fx.Node, placement: Placement, term: fx.Node, number: int
+    graph: fx.Graph,
+    consumer: fx.Node,
+    x: fx.Node,
+    dtype: fx.Node,
+    placement: Placement,
+    term: fx.Node,
+    number: int,
 ) -> fx.Node:
     """What the consumer does with one term D in the place of W."""
     factors = low_rank(term)
@@ -110,9 +130,13 @@ def _apply(
     if factors is None:
         part, names = subfunction(term.graph, term)
         function = weight_function(f"{placement.delta.name}_term_{number}", part)
-        value = graph.call_function(function, tuple(graph.get_attr(placement.own_name(name)) for name in names))
+        value = graph.call_function(
+            function, tuple(graph.get_attr(placement.own_name(name)) for name in names)
+        )
         if is_embedding:
-            return _to(graph, graph.call_function(F.embedding, (x, value), dict(consumer.kwargs)), dtype)
+            return _to(
+                graph, graph.call_function(F.embedding, (x, value), dict(consumer.kwargs)), dtype
+            )
         return graph.call_function(F.linear, (x, _to(graph, value, dtype)))
     b, a = (graph.get_attr(placement.own_name(str(node.target))) for node in factors)
     if is_embedding:

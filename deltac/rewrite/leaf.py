@@ -38,8 +38,9 @@ def trace_leaf(module: nn.Module) -> fx.Graph:
     if texts[0] != texts[1]:
         raise NotTraceableError("its forward differs between training and evaluation")
     assert graph is not None
-    for name, same in itertools.groupby(
-        sorted((n for n in graph.nodes if n.op == "get_attr"), key=lambda n: str(n.target)), key=lambda n: n.target
+    for _name, same in itertools.groupby(
+        sorted((n for n in graph.nodes if n.op == "get_attr"), key=lambda n: str(n.target)),
+        key=lambda n: n.target,
     ):
         first, *others = sorted(same, key=list(graph.nodes).index)
         for other in others:

@@ -53,9 +53,18 @@ def rewrite(plan: Plan) -> Rewriting:
             regions[path] = _region(module, placements)
         except (NotTraceableError, NotAdditiveError) as error:
             code = "DLT503" if isinstance(error, NotTraceableError) else "DLT506"
-            if (code, first.delta.name, type(module)) not in failed:  # once per class, not per layer
+            if (
+                code,
+                first.delta.name,
+                type(module),
+            ) not in failed:  # once per class, not per layer
                 failed.add((code, first.delta.name, type(module)))
-                problems.add(code, f"{path} ({type(module).__name__}): {error}", span, fix="leave it out with 'exclude'")
+                problems.add(
+                    code,
+                    f"{path} ({type(module).__name__}): {error}",
+                    span,
+                    fix="leave it out with 'exclude'",
+                )
     problems.raise_if_any()
     return Rewriting(regions)
 
@@ -70,14 +79,18 @@ def _region(module: nn.Module, placements: list[Placement]) -> Region:
         nodes: dict[str, fx.Node] = {}
         for placement in weights:
             name = placement.site.parameter
-            nodes[name] = insert_weight(graph, placement, nodes.get(name) or orient(graph, placement))
+            nodes[name] = insert_weight(
+                graph, placement, nodes.get(name) or orient(graph, placement)
+            )
         factor(graph)
         end = next(node for node in graph.nodes if node.op == "output")
         x, result = next(iter(graph.nodes)), end.args[0]
         y = result
     else:
         graph, x, result, y = edge_graph()
-        original = f"def forward(self, *args, **kwargs):\n    ...  # {type(module).__name__}'s own\n"
+        original = (
+            f"def forward(self, *args, **kwargs):\n    ...  # {type(module).__name__}'s own\n"
+        )
         end = None
     with graph.inserting_before(end) if end is not None else graph.inserting_after():
         for placement in outputs:
@@ -90,7 +103,11 @@ def _region(module: nn.Module, placements: list[Placement]) -> Region:
     graph.lint()
     _check_used(graph, placements)
     arguments = ", ".join(str(node.target) for node in graph.nodes if node.op == "placeholder")
-    return Region(type(module), source_of(graph, "forward", prologue=PROLOGUE.format(arguments=arguments)), original)
+    return Region(
+        type(module),
+        source_of(graph, "forward", prologue=PROLOGUE.format(arguments=arguments)),
+        original,
+    )
 
 
 def _check_reads(graph: fx.Graph, weights: Iterable[Placement]) -> None:
@@ -106,7 +123,9 @@ def _check_used(graph: fx.Graph, placements: Iterable[Placement]) -> None:
     for placement in placements:
         for name in placement.new:
             if placement.own_name(name) not in read:
-                raise NotTraceableError(f"{placement.delta.operator} declares '{name}' and never uses it")
+                raise NotTraceableError(
+                    f"{placement.delta.operator} declares '{name}' and never uses it"
+                )
 
 
 def delta_dtype(placement: Placement) -> torch.dtype:

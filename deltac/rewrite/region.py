@@ -35,7 +35,7 @@ class Region:
     original: str
 
 
-@functools.lru_cache(maxsize=None)  # noqa: B019 - a region is an immutable value
+@functools.cache
 def region_class(region: Region) -> type[nn.Module]:
     """The subclass of `region.base` that runs the region's code."""
     base = region.base
@@ -55,8 +55,14 @@ def region_class(region: Region) -> type[nn.Module]:
 
     def extra_repr(self: nn.Module) -> str:
         """The base's own line, with the delta's parameters."""
-        own = [f"{name}{list(p.shape)}" for name, p in self.named_parameters(recurse=False) if name in region_names]
-        return ", ".join(part for part in (base.extra_repr(self), "delta: " + " ".join(own)) if part)
+        own = [
+            f"{name}{list(p.shape)}"
+            for name, p in self.named_parameters(recurse=False)
+            if name in region_names
+        ]
+        return ", ".join(
+            part for part in (base.extra_repr(self), "delta: " + " ".join(own)) if part
+        )
 
     region_names = region.source.text
     members = {

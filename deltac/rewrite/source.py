@@ -67,7 +67,11 @@ def source_of(graph: fx.Graph, entry: str, root: str | None = "self", prologue: 
     """
     code = graph.python_code(root or "self")
     text = _DROPS.sub("", code.src).strip()
-    text = re.sub(r"^def forward\(self(, )?", f"def {entry}({f'{root}' if root else ''}" + (r"\1" if root else ""), text)
+    text = re.sub(
+        r"^def forward\(self(, )?",
+        f"def {entry}({f'{root}' if root else ''}" + (r"\1" if root else ""),
+        text,
+    )
     head, body = text.split("\n", 1)
     lines = [line.rstrip() for line in body.split("\n") if line.strip()]
     lines = [f"    {line}" for line in prologue.splitlines()] + lines

@@ -34,7 +34,10 @@ def verify_structure(plan: Plan, rewriting: Rewriting, model: nn.Module) -> None
         problems.add("DLT902", f"trainable and planned parameters differ: {wrong}")
     known = {*plan.graph.parameters, *expected}
     if set(parameters) != known:
-        problems.add("DLT902", f"base parameter names changed: {', '.join(sorted(set(parameters) ^ known)[:6])}")
+        problems.add(
+            "DLT902",
+            f"base parameter names changed: {', '.join(sorted(set(parameters) ^ known)[:6])}",
+        )
     problems.raise_if_any()
 
 
@@ -48,15 +51,26 @@ def verify_gradients(plan: Plan, model: nn.Module, mode: FakeTensorMode) -> None
     try:
         with mode, torch.enable_grad(), warnings.catch_warnings(action="ignore"):
             outputs = model(**example_inputs(model))
-            tensors = [value for value in outputs.values() if isinstance(value, torch.Tensor) and value.requires_grad]
+            tensors = [
+                value
+                for value in outputs.values()
+                if isinstance(value, torch.Tensor) and value.requires_grad
+            ]
             sum(value.float().sum() for value in tensors).backward()
     except Exception as error:
-        problems.add("DLT902", f"the rewritten model doesn't run on shapes: {' '.join(str(error).split())[:300]}")
+        problems.add(
+            "DLT902",
+            f"the rewritten model doesn't run on shapes: {' '.join(str(error).split())[:300]}",
+        )
         problems.raise_if_any()
     names = {*plan.tuned(), *(name for name, *_ in plan.added())}
     parameters = dict(model.named_parameters())
     dead = [name for name in parameters if name in names and parameters[name].grad is None]
     model.zero_grad(set_to_none=True)
     if dead:
-        problems.add("DLT205", f"no gradient reaches {', '.join(fold(dead)[:6])}", fix="leave these places out of the target")
+        problems.add(
+            "DLT205",
+            f"no gradient reaches {', '.join(fold(dead)[:6])}",
+            fix="leave these places out of the target",
+        )
     problems.raise_if_any()

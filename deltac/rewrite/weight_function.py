@@ -82,7 +82,12 @@ def additive_part(graph: fx.Graph) -> list[tuple[float, fx.Node]] | None:
 def _terms(node: Any, factor: float) -> list[tuple[float, fx.Node]]:
     """A sum as its terms, numbers multiplied out."""
     name, args = _name(node), getattr(node, "args", ())
-    if name in ("add", "sub") and len(args) == 2 and all(isinstance(arg, fx.Node) for arg in args) and not node.kwargs:
+    if (
+        name in ("add", "sub")
+        and len(args) == 2
+        and all(isinstance(arg, fx.Node) for arg in args)
+        and not node.kwargs
+    ):
         sign = -1.0 if name == "sub" else 1.0
         return _terms(args[0], factor) + _terms(args[1], sign * factor)
     if name == "mul" and len(args) == 2:

@@ -68,4 +68,12 @@ CODES = (
         "`deltac schema --write` was called outside a checkout.",
         exit=2,
     ),
+    Code(
+        "DLT835",
+        "unknown-name",
+        "A name in the call is not known: an operator, or a model to inspect.",
+        "deltac operators lroa",
+        "deltac operators lora",
+        exit=2,
+    ),
 )

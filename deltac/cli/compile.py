@@ -1,0 +1,63 @@
+"""`deltac compile`: a spec becomes an artifact."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from deltac.cli._model import format_option, remote_code, render_report, require_libraries
+from deltac.cli._output import Output, output_format
+
+
+@click.command("compile")
+@click.argument("spec", type=click.Path(dir_okay=False))
+@click.option(
+    "-o",
+    "--output",
+    "folder",
+    type=click.Path(file_okay=False),
+    help="Where to write; build/NAME without it.",
+)
+@click.option("--force", is_flag=True, help="Replace a folder that holds a trained delta.")
+@format_option
+@remote_code
+@output_format
+@click.pass_obj
+def command(
+    output: Output, spec: str, folder: str | None, force: bool, form: str, trust_remote_code: bool
+) -> int:
+    """Compile a spec: plan it, rewrite the model, verify, and write the artifact.
+
+    All of it runs on shapes. The base's weights are read only where the delta starts from them (parameters tuned in
+    place). The artifact holds the manifest, the initial delta, the generated code and the spec.
+    """
+    require_libraries()
+    from deltac.api import initial_files, loaded_files, prepare
+    from deltac.artifact.folder import check_writable, write_folder
+    from deltac.model.weights import weight_bytes
+
+    prepared = prepare(Path(spec), trust_remote_code=trust_remote_code)
+    target = Path(folder) if folder else Path("build") / prepared.plan.spec.name
+    check_writable(target, overwrite=force)
+    output.diagnostics(prepared.plan.warnings)
+    needed = prepared.plan.needs_weights()
+    if needed:
+        size = weight_bytes(prepared.origin)
+        how_much = f"{size / 1e6:,.1f} MB" if size else "size unknown"
+        click.echo(
+            f"reading the base's weights ({how_much}): {len(needed)} parameters start from their values",
+            err=True,
+        )
+        files = loaded_files(prepared, progress=sys.stderr.isatty())
+    else:
+        files = initial_files(prepared)
+    write_folder(target, files)
+    click.echo(render_report(prepared.plan, form))
+    if form == "text":
+        regions = sum(name.startswith("code/") for name in files)
+        click.echo(f"weights    {'read' if needed else 'none read'}")
+        code = f"generated code of {regions} distinct region{'s' * (regions != 1)}"
+        click.echo(f"wrote      {target} ({sum(map(len, files.values())):,} bytes, {code})")
+    return 0

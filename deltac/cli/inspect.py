@@ -1,0 +1,63 @@
+"""`deltac inspect`: the folded tree of a model, with what a delta does in it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from deltac.cli._model import remote_code, require_libraries
+from deltac.cli._output import Output, output_format
+
+
+@click.command("inspect")
+@click.argument("model")
+@click.option(
+    "--class", "class_name", help="The model class, where neither a spec nor the config names it."
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    help="How to print the tree.",
+)
+@remote_code
+@output_format
+@click.pass_obj
+def command(
+    output: Output, model: str, class_name: str | None, form: str, trust_remote_code: bool
+) -> None:
+    """Show a model's modules as a tree, identical siblings folded: `0-5: BertLayer ×6`.
+
+    MODEL is a hub id, a folder, package:DISTRIBUTION/PATH, a spec, or an artifact. For a spec or an artifact the tree
+    says where deltas act and which parameters are trained. It is built on shapes: no weights are read.
+    """
+    require_libraries()
+    from deltac.plan.tree import as_text, model_tree
+
+    graph, plan = _open(model, class_name, trust_remote_code)
+    if plan is not None:
+        output.diagnostics(plan.warnings)
+    tree = model_tree(graph, plan)
+    click.echo(
+        json.dumps(tree.data(), indent=2, ensure_ascii=False) if form == "json" else as_text(tree)
+    )
+
+
+def _open(model: str, class_name: str | None, trust_remote_code: bool) -> tuple[Any, Any]:
+    """The graph of a model, and the plan where the argument is a spec or an artifact."""
+    from deltac.api import open_source, plan, plan_of_artifact
+    from deltac.artifact.folder import MANIFEST
+
+    if (Path(model) / MANIFEST).is_file():
+        planned = plan_of_artifact(Path(model), trust_remote_code=trust_remote_code)
+        return planned.graph, planned
+    if model.endswith((".yaml", ".yml")):
+        planned = plan(Path(model), trust_remote_code=trust_remote_code)
+        return planned.graph, planned
+    # A spec wants folders to start with a dot or a slash; here a name that is a folder is enough.
+    source = str(Path(model).resolve()) if Path(model).is_dir() else model
+    return open_source(source, class_name, trust_remote_code=trust_remote_code), None

@@ -1,0 +1,43 @@
+"""`deltac plan`: what a spec does to its model, worked out on shapes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from deltac.cli._files import spec_files
+from deltac.cli._model import format_option, remote_code, render_report, require_libraries
+from deltac.cli._output import Output, output_format
+from deltac.diagnostics import DeltacError, Diagnostic
+
+
+@click.command("plan")
+@click.argument("paths", nargs=-1, required=True)
+@format_option
+@remote_code
+@output_format
+@click.pass_obj
+def command(output: Output, paths: tuple[str, ...], form: str, trust_remote_code: bool) -> int:
+    """Show what specs select and train: files, folders (every *.delta.yaml below), or - for standard input.
+
+    The model is built on shapes: no weights are read and no memory is taken for them.
+    """
+    require_libraries()
+    from deltac.api import plan
+
+    errors: list[Diagnostic] = []
+    for path in paths:
+        for name in spec_files(path):
+            try:
+                # A text is known by its line break, a path by having none.
+                source = click.get_text_stream("stdin").read() + "\n" if name == "-" else Path(name)
+                planned = plan(source, trust_remote_code=trust_remote_code)
+            except DeltacError as error:
+                errors += error.diagnostics
+                continue
+            output.diagnostics(planned.warnings)
+            click.echo(render_report(planned, form))
+    if errors:
+        raise DeltacError(errors)
+    return 0
