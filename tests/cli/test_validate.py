@@ -146,3 +146,15 @@ def test_torch_is_not_imported(arguments):
     command = [sys.executable, "-c", code, *arguments]
     result = subprocess.run(command, input=GOOD.encode(), capture_output=True, check=False)
     assert (result.stderr, result.returncode) == (b"", 0)
+
+
+def test_an_interrupt():
+    code = (
+        "import deltac.cli.validate as v, deltac.cli.main as m\n"
+        "def interrupted(*a, **k): raise KeyboardInterrupt\n"
+        "v.inspect = interrupted\n"
+        "m.main(['validate', 'x'])\n"
+    )
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, capture_output=True, timeout=60, check=False)
+    assert (result.stderr, result.returncode) == (b"", 130)
