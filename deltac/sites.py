@@ -13,7 +13,7 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class ParameterInfo:
-    """A parameter of the base: its name in the module that owns it, its shape and its dtype (`float32`, `bfloat16` …)."""
+    """A parameter of the base: its name in the module that owns it, its shape, its dtype (`float32`, `bfloat16` …)."""
 
     name: str
     shape: Shape

@@ -19,7 +19,7 @@ class DeltaTrainer(Trainer):
     """A Trainer for compiled models; use it where you would use `Trainer`, or mix it in before your own subclass.
 
     Saving needs nothing new: a compiled model's `save_pretrained` writes its artifact. This class reads it back, so
-    `resume_from_checkpoint` and `load_best_model_at_end` work, and each checkpoint folder can be given to `deltac.load`.
+    `resume_from_checkpoint` and `load_best_model_at_end` work, and `deltac.load` takes each checkpoint folder.
     """
 
     def _load_from_checkpoint(

@@ -52,7 +52,8 @@ def check_base(recorded: Mapping[str, Any], found: Mapping[str, Any]) -> None:
             more = f" ({len(other)} parameters differ)" if len(other) > 1 else ""
             problems.add(
                 code,
-                f"{name}: the delta was made for {what} {before[name][index]}, this base has {after[name][index]}{more}",
+                f"{name}: the delta was made for {what} {before[name][index]}, "
+                f"this base has {after[name][index]}{more}",
             )
             problems.raise_if_any()
     _check_config(recorded["config"], found["config"], "", problems)

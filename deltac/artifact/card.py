@@ -9,7 +9,8 @@ from jinja2 import Environment, StrictUndefined
 _TEMPLATE = """\
 # {{ m.name }}
 
-A delta for `{{ m.base.source or m.base.class }}`{% if m.base.revision %} at revision `{{ m.base.revision }}`{% endif %}, \
+A delta for `{{ m.base.source or m.base.class }}`\
+{% if m.base.revision %} at revision `{{ m.base.revision }}`{% endif %}, \
 class `{{ m.base.class }}`, made with deltac {{ m.made_with.deltac }}. State: {{ m.state }}.
 
 {% if description %}{{ description }}

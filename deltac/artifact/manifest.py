@@ -22,9 +22,9 @@ FORMAT = 1
 
 #: Settings that name things or change what is returned, not what is computed.
 _META = {
-    "_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version", "id2label", "label2id", "use_cache",
-    "output_attentions", "output_hidden_states", "return_dict", "problem_type", "gradient_checkpointing", "_attn_implementation",
-    "attn_implementation", "tokenizer_class", "name_or_path",
+    "_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version", "id2label", "label2id",
+    "use_cache", "output_attentions", "output_hidden_states", "return_dict", "problem_type",
+    "gradient_checkpointing", "_attn_implementation", "attn_implementation", "tokenizer_class", "name_or_path",
 }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The base's weights: which parameters a checkpoint lacks, loading, seeded values where there are none, fingerprints."""
+"""The base's weights: what a checkpoint lacks, loading, seeded values where there are none, fingerprints."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def load_base(
 
 
 def fresh_values(model: PreTrainedModel, names: list[str], seed: int) -> dict[str, torch.Tensor]:
-    """Initial values of parameters that the checkpoint lacks: the model's own scheme, from the seed and the module's path.
+    """Initial values of what the checkpoint lacks: the model's own scheme, from the seed and the module's path.
 
     Drawn in float64 on the CPU, then cast, as the delta's own values are.
     """
@@ -126,7 +126,7 @@ def fresh_values(model: PreTrainedModel, names: list[str], seed: int) -> dict[st
 
 
 def content_hash(model: nn.Module, names: list[str]) -> str | None:
-    """A hash of evenly spread elements of the named parameters; None where a value is not in memory (meta, offloaded)."""
+    """A hash of evenly spread elements of the named parameters; None where one is not in memory (meta, offloaded)."""
     parameters = dict(model.named_parameters())
     digest = hashlib.sha256()
     for name in sorted(names):

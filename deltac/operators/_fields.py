@@ -1,4 +1,4 @@
-"""Options of an operator: dataclass fields that carry their documentation and bounds, and the JSON Schema made of them."""
+"""Options of an operator: dataclass fields with their documentation and bounds, and the JSON Schema made of them."""
 
 from __future__ import annotations
 

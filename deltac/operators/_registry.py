@@ -46,7 +46,12 @@ def names() -> list[str]:
 
 
 def get(name: str) -> Registered:
-    """The operator of that name. Raises `KeyError` where there is none, `TypeError` where its package breaks the contract."""
+    """The operator of that name.
+
+    Raises:
+        KeyError: there is none.
+        TypeError: its package breaks the contract.
+    """
     if name in builtin():
         return builtin()[name]
     for point in _points():

@@ -12,8 +12,8 @@ from deltac.operators._init import Zeros
 class Bitfit(Operator):
     """b' = b + Δb for every bias below the target: the linears' and the norms'.
 
-    A bias is a vector whose own name is `bias` or ends in `_bias`. With `add: true` linears that have none get one, which
-    starts at zero, so the model starts as the base.
+    A bias is a vector whose own name is `bias` or ends in `_bias`. With `add: true` linears that have none get one,
+    which starts at zero, so the model starts as the base.
     """
 
     add: bool = option(False, "Add a zero bias to each linear below the target that has none.")

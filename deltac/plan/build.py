@@ -15,9 +15,9 @@ from deltac.plan.heads import resolve_heads
 from deltac.plan.overlap import check_overlap
 from deltac.plan.plan import HeadParameter, Matched, Placement, Plan
 from deltac.plan.position import place
+from deltac.plan.refused import RefusedError
 from deltac.plan.runs import check_runs
-from deltac.plan.sites import candidate_sites
-from deltac.sites import Site
+from deltac.plan.sites import candidates, check_candidate
 from deltac.spec import DeltaSpec, OverrideSpec, Spec
 
 
@@ -59,24 +59,28 @@ def _place_delta(
         return [], selection.by_entry
     overrides = _overrides(spec, graph, delta, selection, registered.operator, problems)
     placements: list[Placement] = []
-    refusals: dict[tuple[str, str], list[Site]] = {}
-    head_names = {head.name for head in heads}
-    for site in candidate_sites(spec, graph, delta, operator, selection, head_names, problems):
-        own, path = _options_at(graph, site, operator, overrides, delta)
-        site = place(spec, graph, delta, own, site, problems)
-        if site is None:
-            continue
+    refused: dict[tuple[str, str, str | None], list[str]] = {}
+    names = {head.name for head in heads}
+    for kind, module, parameter in candidates(graph, operator, selection, names):
+        path = ".".join(part for part in (module, parameter) if part)
+        own, options_path = _options_at(path, operator, overrides, delta)
         try:
+            site = check_candidate(graph, kind, module, parameter, names)
+            site = place(graph, own, site)
             new = dict(own.parameters(site))
             tunes = site.kind == "parameter" and own.tunes(site)
+        except RefusedError as error:
+            refused.setdefault((error.code, str(error), error.fix), []).append(path)
         except Refusal as refusal:
-            refusals.setdefault((str(refusal), refusal.fix), []).append(site)
-            continue
-        if new or tunes:
-            dtype = "float32" if delta.dtype == "float32" else site.dtype
-            span = spec.span(path)
-            placements.append(Placement(delta, own, registered, site, new, dtype, tunes, span))
-    _report_refusals(spec, delta, refusals, problems)
+            refused.setdefault(("DLT301", str(refusal), refusal.fix or None), []).append(path)
+        else:
+            if new or tunes:
+                dtype = "float32" if delta.dtype == "float32" else site.dtype
+                span = spec.span(options_path)
+                placements.append(Placement(delta, own, registered, site, new, dtype, tunes, span))
+    for (code, reason, fix), paths in refused.items():
+        message = f"{delta.operator} can't act on {', '.join(fold(paths)[:6])}: {reason}"
+        problems.add(code, message, spec.span((*delta.path, "target")), fix=fix)
     placements = check_runs(spec, graph, delta, placements, problems)
     if not placements and len(problems) == before:
         message = f"{delta.operator} finds nothing to act on at this target"
@@ -124,13 +128,12 @@ def _overrides(
 
 
 def _options_at(
-    graph: ModelGraph,
-    site: Site,
+    path: str,
     operator: Operator,
     overrides: list[tuple[OverrideSpec, Operator, frozenset[str]]],
     delta: DeltaSpec,
 ) -> tuple[Operator, tuple]:
-    names = {site.path, *_above(site.path)}
+    names = {path, *_above(path)}
     for override, own, selected in overrides:
         if selected & names:
             return own, override.path
@@ -140,17 +143,6 @@ def _options_at(
 def _above(path: str) -> set[str]:
     parts = path.split(".")
     return {".".join(parts[:count]) for count in range(1, len(parts))}
-
-
-def _report_refusals(
-    spec: Spec, delta: DeltaSpec, refusals: dict[tuple[str, str], list[Site]], problems: Problems
-) -> None:
-    for (message, fix), sites in refusals.items():
-        places = ", ".join(fold(site.path for site in sites)[:6])
-        span = spec.span((*delta.path, "target"))
-        problems.add(
-            "DLT301", f"{delta.operator} can't act on {places}: {message}", span, fix=fix or None
-        )
 
 
 def _matched(graph: ModelGraph, placements: list[Placement], entries: dict[str, int]) -> Matched:

@@ -15,7 +15,7 @@ def check_overlap(
     heads: list[HeadParameter],
     problems: Problems,
 ) -> None:
-    """Reports DLT401 (an operator twice at a site), DLT403 (tuned and reparameterized), DLT406 (tied), DLT408 (name taken)."""
+    """Reports DLT401 (repeated operator), DLT403 (tuned and reparameterized), DLT406 (tied), DLT408 (name taken)."""
     seen: dict[tuple, Placement] = {}
     reparameterized: dict[str, Placement] = {}
     tuned: dict[str, Placement] = {}
@@ -34,7 +34,8 @@ def check_overlap(
         earlier = seen.setdefault(key, placement)
         # Tuned parameters form a union: the same one twice is counted once and means the same.
         if earlier is not placement and not placement.tunes and not delta.overlap:
-            message = f"'{delta.name}' puts {delta.operator} on {site.path}, where '{earlier.delta.name}' already has it"
+            there = f"{site.path}, where '{earlier.delta.name}' already has it"
+            message = f"'{delta.name}' puts {delta.operator} on {there}"
             report(
                 "DLT401",
                 message,

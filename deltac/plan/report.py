@@ -61,7 +61,8 @@ def as_text(data: dict[str, Any]) -> str:
     ]
     for delta in data["deltas"]:
         lines.append(
-            f"{delta['name']}: {delta['operator']}, {_plural(delta['site_count'], 'site')}, {delta['parameters']:,} parameters"
+            f"{delta['name']}: {delta['operator']}, {_plural(delta['site_count'], 'site')}, "
+            f"{delta['parameters']:,} parameters"
         )
         width = max((len(entry) for entry in delta["entries"]), default=0)
         lines += [
@@ -108,7 +109,8 @@ def as_markdown(data: dict[str, Any]) -> str:
         )
         sites = "<br>".join(f"`{site}`" for site in delta["sites"])
         lines.append(
-            f"| {delta['name']} | {delta['operator']} | {delta['site_count']}: {sites} | {blocks} | {delta['parameters']:,} |"
+            f"| {delta['name']} | {delta['operator']} | {delta['site_count']}: {sites} | {blocks} "
+            f"| {delta['parameters']:,} |"
         )
     lines += [
         "",

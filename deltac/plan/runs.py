@@ -12,7 +12,7 @@ from deltac.spec import DeltaSpec, Spec
 def check_runs(
     spec: Spec, graph: ModelGraph, delta: DeltaSpec, placements: list[Placement], problems: Problems
 ) -> list[Placement]:
-    """Drops nothing in silence: a place that never runs is an error (DLT205), one that runs several times a warning (DLT206).
+    """Drops nothing in silence: a place that never runs is an error (DLT205), one with several runs a warning (DLT206).
 
     Parameters that a wide target of a parameter operator picks up on the way (a pooler that isn't used) are left out
     with a warning (DLT209). A weight that is read outside its module's forward is an error (DLT306).

@@ -4,92 +4,72 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from deltac.diagnostics import Problems
-from deltac.model.fold import fold
 from deltac.model.graph import ModelGraph
 from deltac.model.select import Selection
 from deltac.operators import Operator
+from deltac.plan.refused import RefusedError
 from deltac.sites import Site
-from deltac.spec import DeltaSpec, Spec
 
 
-def candidate_sites(
-    spec: Spec,
-    graph: ModelGraph,
-    delta: DeltaSpec,
-    operator: Operator,
-    selection: Selection,
-    heads: Collection[str],
-    problems: Problems,
-) -> Iterator[Site]:
-    """The places where the operator may act. Reports DLT302 (no weight there), DLT304 (no parameters there), DLT404 (in a head).
+def candidates(
+    graph: ModelGraph, operator: Operator, selection: Selection, heads: Collection[str]
+) -> Iterator[tuple[str, str, str]]:
+    """The places where the operator may act: kind of site, module, and parameter (empty for a module).
 
     A weight operator acts on the `weight` of the selected modules, or on the selected parameters; an activation
-    operator on the selected modules; a parameter operator on every parameter below them.
+    operator on the selected modules; a parameter operator on every parameter below them, but for those of heads, which
+    are trained anyway.
     """
-    if operator.site == "parameter":
-        yield from _parameter_sites(graph, operator, selection, heads)
+    if operator.site != "parameter":
+        for name in selection.names:
+            parameter = "weight" if operator.site == "weight" else ""
+            yield operator.site, *(_owner(name) if selection.are_parameters else (name, parameter))
         return
-    target = spec.span((*delta.path, "target"))
-    for name in selection.names:
-        if selection.are_parameters and operator.site != "weight":
-            message = f"{delta.operator} acts on modules; 'parameter' selects {name}"
-            problems.add(
-                "DLT304",
-                message,
-                spec.span((*delta.path, "target", "parameter")),
-                fix="use 'module'",
-            )
-            return
-        module, parameter = _owner(name) if selection.are_parameters else (name, "weight")
-        info = graph.modules[module]
-        if operator.site == "weight" and parameter not in info.parameters:
-            below = [
-                path
-                for path in graph.modules
-                if path.startswith(module + ".") and _has_matrix(graph, path)
-            ]
-            notes = (
-                [f"modules below it with a weight: {', '.join(fold(below)[:6])}"] if below else []
-            )
-            fix = "name those modules" if below else "exclude it"
-            message = (
-                f"{delta.operator} needs a weight; {name} ({info.class_name}) has none of its own"
-            )
-            problems.add("DLT302", message, target, notes=notes, fix=fix)
-            return
-        own = {f"{module}.{own}" for own in info.parameters}
-        if any(head in own or head.startswith(module + ".") for head in heads):
-            fix = "leave it out of the target with 'exclude', or out of 'heads'"
-            problems.add(
-                "DLT404", f"{name} belongs to a head, which is trained whole", target, fix=fix
-            )
-            continue
-        yield graph.site(operator.site, module, parameter if operator.site == "weight" else "")
-
-
-def _parameter_sites(
-    graph: ModelGraph, operator: Operator, selection: Selection, heads: Collection[str]
-) -> Iterator[Site]:
-    if selection.are_parameters:
-        names = list(selection.names)
-    else:
-        selected = set(selection.names)
-        names = [name for name in _all_names(graph) if _is_below_any(name, selected)]
-    for name in names:
-        if graph.tied.get(name, name) not in heads:
-            yield graph.site("parameter", *_owner(name))
+    selected = set(selection.names)
+    seen: set[str] = set()
+    for name in selection.names if selection.are_parameters else _names_below(graph, selected):
+        first = graph.tied.get(name, name)
+        if first not in heads and first not in seen:
+            seen.add(first)
+            yield "parameter", *_owner(name)
     if "activation" in operator.kinds and not selection.are_parameters:
         for path in graph.modules:
-            if path in selected or _is_below_any(path, selected):
-                if not any(head.startswith(path + ".") for head in heads):
-                    yield graph.site("activation", path)
+            inside = path in selected or _is_below_any(path, selected)
+            if inside and not any(head.startswith(path + ".") for head in heads):
+                yield "activation", path, ""
 
 
-def _all_names(graph: ModelGraph) -> list[str]:
+def check_candidate(
+    graph: ModelGraph, kind: str, module: str, parameter: str, heads: Collection[str]
+) -> Site:
+    """The site at a place.
+
+    Raises:
+        RefusedError: DLT302 (no weight there), DLT304 (a parameter, for an operator on modules), DLT404 (in a head).
+    """
+    info = graph.modules[module]
+    if kind == "activation" and parameter:
+        raise RefusedError("DLT304", "it acts on modules, not on parameters", "use 'module'")
+    if kind == "weight" and parameter not in info.parameters:
+        below = dict.fromkeys(
+            path[len(module) + 1 :]
+            for path in graph.modules
+            if path.startswith(module + ".") and _has_matrix(graph, path)
+        )
+        fix = f"name the modules inside it: {', '.join([*below][:6])}" if below else None
+        raise RefusedError("DLT302", f"{info.class_name} has no weight of its own", fix)
+    own = {f"{module}.{name}" for name in info.parameters}
+    if kind != "parameter" and any(h in own or h.startswith(module + ".") for h in heads):
+        fix = "leave it out of the target with 'exclude', or out of 'heads'"
+        raise RefusedError("DLT404", "it belongs to a head, which is trained whole", fix)
+    return graph.site(kind, module, parameter)
+
+
+def _names_below(graph: ModelGraph, modules: set[str]) -> list[str]:
     return [
-        f"{path}.{own}" if path else own
+        f"{path}.{own}"
         for path, info in graph.modules.items()
+        if path in modules or _is_below_any(path, modules)
         for own in info.parameters
     ]
 

@@ -1,7 +1,7 @@
 """A rewritten module: a dynamic subclass of its own class whose forward is generated code.
 
-A subclass, because transformers records outputs by class, FSDP wraps by class name, and code asks `isinstance`. It keeps
-the class's name. Regions with the same text share one class; it pickles and deep-copies through its source.
+A subclass, because transformers records outputs by class, FSDP wraps by class name, and code asks `isinstance`. It
+keeps the class's name. Regions with the same text share one class; it pickles and deep-copies through its source.
 """
 
 from __future__ import annotations

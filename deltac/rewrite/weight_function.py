@@ -1,4 +1,4 @@
-"""An operator's `weight(w, p)` as a traced function: what the passes read, and what runs where nothing cheaper holds."""
+"""An operator's `weight(w, p)`, traced: what the passes read, and what runs where nothing cheaper holds."""
 
 from __future__ import annotations
 

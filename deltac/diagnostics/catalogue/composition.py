@@ -6,8 +6,8 @@ CODES = (
     Code(
         "DLT401",
         "operator-repeated",
-        "The same operator acts twice at one place. Different operators compose in the order written; the same one twice "
-        "is usually a slip.",
+        "The same operator acts twice at one place. Different operators compose in the order written; the same one "
+        "twice is usually a slip.",
         wrong="two lora deltas, one on `query`, one on `[query, value]`",
         right="one lora delta on `[query, value]`, or `overlap: true` on the second",
     ),
@@ -42,8 +42,8 @@ CODES = (
     Code(
         "DLT406",
         "tied-weight",
-        "The weight is one tensor under two names, such as an embedding and the output layer. A delta on one side would "
-        "change one use and not the other.",
+        "The weight is one tensor under two names, such as an embedding and the output layer. A delta on one side "
+        "would change one use and not the other.",
         wrong="{operator: lora, target: {module: lm_head}}  # tied to the embedding",
         right="{operator: lora, target: {module: [q_proj, v_proj]}}",
     ),

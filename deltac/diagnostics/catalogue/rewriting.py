@@ -14,8 +14,8 @@ CODES = (
     Code(
         "DLT502",
         "no-module-edge",
-        "The place lies inside the forward of a module, not at the output of one. deltac rewrites at module edges only, "
-        "so far.",
+        "The place lies inside the forward of a module, not at the output of one. deltac rewrites at module edges "
+        "only, so far.",
         wrong="{operator: adapter, position: after-residual, target: {module: attention.output.dense}}  # BERT",
         right="{operator: adapter, position: before-residual, target: {module: attention.output.dense}}",
     ),

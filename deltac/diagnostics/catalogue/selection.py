@@ -35,8 +35,8 @@ CODES = (
     Code(
         "DLT205",
         "never-runs",
-        "A selected module or weight is not used in a forward pass of this model class. A delta there would never get a "
-        "gradient.",
+        "A selected module or weight is not used in a forward pass of this model class. A delta there would never get "
+        "a gradient.",
         wrong="target: {module: pooler.dense}  # in a class that does not call the pooler",
         right="target: {module: attention.output.dense}",
     ),
@@ -64,8 +64,8 @@ CODES = (
     Code(
         "DLT209",
         "unused-left-out",
-        "A wide target of an operator that tunes existing parameters also selects some that no forward pass reads. They "
-        "are left out.",
+        "A wide target of an operator that tunes existing parameters also selects some that no forward pass reads. "
+        "They are left out.",
         severity="warning",
     ),
     Code(
@@ -92,8 +92,8 @@ CODES = (
     Code(
         "DLT254",
         "setting-without-effect",
-        "The model ignores an override of `model.config`: it does not read back. T5, for example, ties its head whatever "
-        "the config says.",
+        "The model ignores an override of `model.config`: it does not read back. T5, for example, ties its head "
+        "whatever the config says.",
         wrong="config: {tie_word_embeddings: false}  # T5",
         right="config: {}",
     ),

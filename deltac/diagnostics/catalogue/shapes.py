@@ -42,7 +42,7 @@ CODES = (
     Code(
         "DLT306",
         "read-elsewhere",
-        "The model reads this weight outside the forward of the module that owns it, where a rewritten forward would not "
-        "be seen.",
+        "The model reads this weight outside the forward of the module that owns it, where a rewritten forward would "
+        "not be seen.",
     ),
 )
