@@ -34,6 +34,7 @@ class DeltaState:
         code: the generated code, file name → text.
         originals: the base's values of the parameters that are tuned in place.
         initial: hash of the initial values, to tell a trained delta from a new one.
+        aside: the trained values of those parameters while the delta is disabled; None otherwise.
     """
 
     manifest: dict[str, Any]
@@ -42,6 +43,8 @@ class DeltaState:
     code: dict[str, bytes]
     originals: dict[str, torch.Tensor] = field(default_factory=dict)
     initial: str = ""
+    disabled: bool = False
+    aside: dict[str, torch.Tensor] | None = None
 
 
 class Compiled:
@@ -118,17 +121,26 @@ class Compiled:
 
         Parameters tuned in place get the base's values back for that time; the objects stay the same.
         """
+        state = self._state
+        if state.aside is not None:  # already disabled by an outer block, which restores
+            yield self.model
+            return
         tuned = self.parameters("tuned")
-        trained = {name: parameter.data for name, parameter in tuned.items()}
+        state.aside = {name: parameter.data for name, parameter in tuned.items()}
+        self._state.disabled = True
         try:
             set_disabled(self.model, True)
             for name, parameter in tuned.items():
-                parameter.data = self._state.originals[name].to(parameter.device, parameter.dtype)
+                original = state.originals[name]
+                # A copy: whoever writes into the parameter in the block must not reach the original.
+                parameter.data = original.to(parameter.device, parameter.dtype, copy=True)
             yield self.model
         finally:
             for name, parameter in tuned.items():
-                parameter.data = trained[name]
+                parameter.data = state.aside[name]
+            state.aside = None
             set_disabled(self.model, False)
+            self._state.disabled = False
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
         """Writes the artifact: manifest, delta, heads, spec, code and card. The base is not written.
@@ -152,7 +164,7 @@ class Compiled:
             values: tensors to write in place of the model's own, by name (a gathered state dict).
         """
         state = self._state
-        own: dict[str, torch.Tensor] = {**self.parameters()}
+        own: dict[str, torch.Tensor] = {**self.parameters(), **(state.aside or {})}
         for name in own:
             if values is not None and name in values:
                 own[name] = values[name]

@@ -14,6 +14,7 @@ from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 from transformers.models.auto.auto_factory import _BaseAutoModelClass
 
 from deltac.diagnostics import Problems, nearest
+from deltac.model.quiet import quiet
 from deltac.model.source import Origin
 from deltac.spec import ModelSpec, Spec
 
@@ -76,10 +77,25 @@ def check_read_back(problems: Problems, spec: Spec, key: str, wanted: Any, found
     if isinstance(wanted, dict) and not isinstance(found, dict):
         for part, value in wanted.items():
             check_read_back(problems, spec, f"{key}.{part}", value, getattr(found, part, None))
-    elif _plain(found) != _plain(wanted):
+    elif not reads_back(wanted, found):
         span = spec.span((*spec.model.path, "config", *key.split(".")))
         message = f"'{key}: {wanted}' has no effect: the model keeps {found}"
         problems.add("DLT254", message, span, fix=f"remove '{key}'")
+
+
+def reads_back(wanted: Any, found: Any) -> bool:
+    """Whether a setting has the value that a spec gives it; a map may hold more than the spec says.
+
+    >>> reads_back({"rope_theta": 5.0}, {"rope_type": "default", "rope_theta": 5.0})
+    True
+    """
+    if isinstance(wanted, dict):
+        values = _plain(found if isinstance(found, dict) else getattr(found, "__dict__", {}))
+        return all(
+            str(key) in values and reads_back(value, values[str(key)])
+            for key, value in wanted.items()
+        )
+    return _plain(found) == _plain(wanted)
 
 
 def model_class(spec: Spec, config: PreTrainedConfig) -> type[PreTrainedModel]:
@@ -191,7 +207,8 @@ def _from_transformers(
     span = spec.span((*model.path, "source"))
     options = {"revision": origin.revision} if origin.revision else {}
     try:
-        values, _ = PreTrainedConfig.get_config_dict(origin.name, **options)
+        with quiet():
+            values, _ = PreTrainedConfig.get_config_dict(origin.name, **options)
         known = values.get("model_type") in transformers.CONFIG_MAPPING
         if "auto_map" in values and not known and not remote_code:
             fix = "read its code; then allow it with --trust-remote-code, or trust_remote_code=True in Python"
@@ -199,9 +216,10 @@ def _from_transformers(
                 "DLT806", f"the config of '{origin.label}' needs code from the hub", span, fix=fix
             )
             return None
-        return AutoConfig.from_pretrained(origin.name, trust_remote_code=remote_code, **options)
+        with quiet():
+            return AutoConfig.from_pretrained(origin.name, trust_remote_code=remote_code, **options)
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        fix = "check the name and the network, or put a copy of its config.json beside the spec: config_file: PATH"
+        fix = "check the name and the network, or put a copy of its config.json beside the spec: 'config_file: PATH'"
         problems.add(
             "DLT805",
             f"can't read the config of '{origin.label}': {_one_line(error)}",
