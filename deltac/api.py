@@ -17,17 +17,17 @@ from deltac.artifact.manifest import describe_base, make_manifest
 from deltac.artifact.tensors import check_tensors, read_tensors, tensor_files
 from deltac.compiled import Compiled, DeltaState, content_of, root_class
 from deltac.diagnostics import DeltacError, Diagnostic, Problems
-from deltac.model.config import check_read_back, model_class, read_config
+from deltac.model.config import check_read_back, model_class, read_config, reads_back
 from deltac.model.graph import ModelGraph, graph_from_config, graph_from_model
 from deltac.model.source import Origin, resolve
 from deltac.model.weights import content_hash, fresh_parameters, fresh_values, load_base
 from deltac.operators import fragment, get
 from deltac.operators._init import initial_value
 from deltac.plan import Plan, make_plan
-from deltac.rewrite.apply import apply
+from deltac.rewrite.apply import apply, class_restorer, value_restorer
 from deltac.rewrite.pipeline import Rewriting, delta_dtype, rewrite
 from deltac.rewrite.verify import verify_gradients, verify_structure
-from deltac.spec import Spec, load_spec
+from deltac.spec import ModelSpec, Spec, load_spec
 from deltac.spec.load import validate
 
 SpecLike = str | Path | Mapping[str, Any]
@@ -143,9 +143,9 @@ def initial_files(prepared: Prepared) -> dict[str, bytes]:
     """
     planned = prepared.plan
     model = planned.graph.model
-    apply(planned, prepared.rewriting, model, lambda name: _fake_value(planned, name))
-    verify_structure(planned, prepared.rewriting, model)
-    verify_gradients(planned, model, planned.graph.mode)
+    with apply(planned, prepared.rewriting, model, lambda name: _fake_value(planned, name)):
+        verify_structure(planned, prepared.rewriting, model)
+        verify_gradients(planned, model, planned.graph.mode)
     model.delta_state = _state(prepared)
     values = _initial_values(planned)
     names = [head.name for head in planned.heads if head.fresh]
@@ -214,21 +214,23 @@ def _compile(
     state.originals = {name: parameters[name].detach().clone() for name in planned.tuned()}
     initial = _initial_values(planned)
     source = {**initial, **(values or {})}
-    apply(planned, prepared.rewriting, model, source.__getitem__)
-    verify_structure(planned, prepared.rewriting, model)
     if values is None and not given and prepared.origin.kind != "config":
         values = fresh_values(
             model, [head.name for head in planned.heads if head.fresh], planned.spec.seed
         )
-    with torch.no_grad():
-        for name, value in (values or {}).items():
-            if name in parameters:
-                parameters[name].copy_(value)
-    model.__class__ = root_class(type(model))
-    model.delta_state = state
-    compiled = Compiled(model, checked)
-    if recorded is None or recorded["state"] == "initial":
-        state.initial = content_of(tensor_files(state.manifest, compiled.parameters()))
+    with apply(planned, prepared.rewriting, model, source.__getitem__) as undo:
+        verify_structure(planned, prepared.rewriting, model)
+        for name in parameters.keys() & (values or {}).keys():
+            undo.append(value_restorer(parameters[name]))
+            with torch.no_grad():
+                parameters[name].copy_(values[name])
+        undo.append(class_restorer(model))
+        model.__class__ = root_class(type(model))
+        undo.append(lambda: vars(model).pop("delta_state", None) and None)
+        model.delta_state = state
+        compiled = Compiled(model, checked)
+        if recorded is None or recorded["state"] == "initial":
+            state.initial = content_of(tensor_files(state.manifest, compiled.parameters()))
     return compiled
 
 
@@ -241,7 +243,7 @@ def _open(
 ) -> tuple[Origin, type[PreTrainedModel], PreTrainedConfig, ModelGraph]:
     """The base of a spec: where it comes from, its class, its config and its shapes."""
     if model is not None:
-        return _open_given(spec, model)
+        return _open_given(spec, model, strict=manifest is None)
     if spec.model is None:
         message = "the spec has no 'model' section, and no model was given"
         raise DeltacError(
@@ -262,8 +264,9 @@ def _open(
 
 
 def _open_given(
-    spec: Spec, model: PreTrainedModel
+    spec: Spec, model: PreTrainedModel, *, strict: bool
 ) -> tuple[Origin, type[PreTrainedModel], PreTrainedConfig, ModelGraph]:
+    """The base that the caller gives. `strict` compares it with the spec; an artifact is compared by its manifest."""
     problems = Problems()
     if not isinstance(model, PreTrainedModel):
         problems.add(
@@ -281,16 +284,29 @@ def _open_given(
     if spec.model is not None:
         if spec.model.source is not None:
             origin = Origin("given", label=spec.model.source, revision=spec.model.revision)
-        if spec.model.class_name is not None and model_class(spec, model.config) is not type(model):
-            wanted = model_class(spec, model.config).__name__
-            message = f"the spec asks for a {wanted}, the model given is a {type(model).__name__}"
-            problems.add("DLT507", message, spec.span((*spec.model.path, "class")))
-        for key, value in spec.model.config.items():
-            if getattr(model.config, key, None) != value:
-                message = f"the spec has '{key}: {value}', the model given has {getattr(model.config, key, None)}"
-                problems.add("DLT507", message, spec.span((*spec.model.path, "config", key)))
+        if strict:
+            _check_given(spec, spec.model, model, problems)
         problems.raise_if_any()
     return origin, type(model), model.config, graph_from_model(model)
+
+
+def _check_given(spec: Spec, wanted: ModelSpec, model: PreTrainedModel, problems: Problems) -> None:
+    """Reports DLT507 for what the spec's `model` section says and the model given is not."""
+    if wanted.class_name is not None and model_class(spec, model.config) is not type(model):
+        name = model_class(spec, model.config).__name__
+        message = f"the spec asks for a {name}, the model given is a {type(model).__name__}"
+        problems.add("DLT507", message, spec.span((*wanted.path, "class")))
+    values = {("config", key): value for key, value in wanted.config.items()}
+    found = {path: getattr(model.config, path[1], None) for path in values}
+    if wanted.dtype is not None:
+        values["dtype",], found["dtype",] = wanted.dtype, str(model.dtype).removeprefix("torch.")
+    if wanted.attn_implementation is not None:
+        values["attn_implementation",] = wanted.attn_implementation
+        found["attn_implementation",] = model.config._attn_implementation
+    for path, value in values.items():
+        if not reads_back(value, found[path]):
+            message = f"the spec has '{path[-1]}: {value}', the model given has {found[path]}"
+            problems.add("DLT507", message, spec.span((*wanted.path, *path)))
 
 
 def _state(prepared: Prepared) -> DeltaState:

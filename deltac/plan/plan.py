@@ -40,7 +40,8 @@ class Placement:
 
     def full_name(self, parameter: str) -> str:
         """The name of an added parameter in the model: `<module path>.<delta>_<parameter>`."""
-        return f"{self.site.module}.{self.own_name(parameter)}"
+        own = self.own_name(parameter)
+        return f"{self.site.module}.{own}" if self.site.module else own
 
     def own_name(self, parameter: str) -> str:
         """The name of an added parameter in the module that owns it."""

@@ -15,6 +15,8 @@ from deltac.rewrite.region import region_class
 
 #: Gives the value of an added parameter: full name, shape, dtype, device → tensor.
 MakeValue = Callable[[str], torch.Tensor]
+#: Takes one change back.
+Undo = Callable[[], None]
 
 
 def check_applicable(plan: Plan, rewriting: Rewriting, model: nn.Module) -> None:
@@ -38,8 +40,13 @@ def check_applicable(plan: Plan, rewriting: Rewriting, model: nn.Module) -> None
     problems.raise_if_any()
 
 
-def apply(plan: Plan, rewriting: Rewriting, model: nn.Module, value_of: MakeValue) -> None:
+@contextmanager
+def apply(
+    plan: Plan, rewriting: Rewriting, model: nn.Module, value_of: MakeValue
+) -> Iterator[list[Undo]]:
     """Freezes the model, adds the delta's parameters and gives each rewritten module its new class.
+
+    A context: it gives the list of steps that take it back, and a failure inside the block runs them, last one first.
 
     Args:
         plan: the plan, made on a skeleton of this model.
@@ -56,7 +63,7 @@ def apply(plan: Plan, rewriting: Rewriting, model: nn.Module, value_of: MakeValu
             parameter.requires_grad_(name in trainable)
         for path, region in rewriting.regions.items():
             module = model.get_submodule(path)
-            undo.append(_class_restorer(module, type(module)))
+            undo.append(class_restorer(module))
             module.__class__ = region_class(region)
         for name, placement, own, _ in plan.added():
             module = model.get_submodule(placement.site.module)
@@ -67,6 +74,7 @@ def apply(plan: Plan, rewriting: Rewriting, model: nn.Module, value_of: MakeValu
             module.register_parameter(
                 key, nn.Parameter(value if value.device == device else value.to(device))
             )
+        yield undo
 
 
 def set_disabled(model: nn.Module, disabled: bool) -> None:
@@ -77,9 +85,9 @@ def set_disabled(model: nn.Module, disabled: bool) -> None:
 
 
 @contextmanager
-def _undo_on_error() -> Iterator[list[Callable[[], None]]]:
+def _undo_on_error() -> Iterator[list[Undo]]:
     """Runs the steps back, last first, when the block fails."""
-    undo: list[Callable[[], None]] = []
+    undo: list[Undo] = []
     try:
         yield undo
     except BaseException:
@@ -88,16 +96,36 @@ def _undo_on_error() -> Iterator[list[Callable[[], None]]]:
         raise
 
 
-def _restorer(parameter: nn.Parameter, requires_grad: bool) -> Callable[[], None]:
-    return lambda: parameter.requires_grad_(requires_grad) and None
+def value_restorer(parameter: nn.Parameter) -> Undo:
+    """Puts back the value that the parameter has now."""
+    value = parameter.detach().clone()
+
+    def restore() -> None:
+        with torch.no_grad():
+            parameter.copy_(value)
+
+    return restore
 
 
-def _class_restorer(module: nn.Module, cls: type) -> Callable[[], None]:
+def _restorer(parameter: nn.Parameter, requires_grad: bool) -> Undo:
+    def restore() -> None:
+        parameter.requires_grad_(requires_grad)
+
+    return restore
+
+
+def class_restorer(module: nn.Module) -> Undo:
+    """Puts back the class that the module has now."""
+    cls = type(module)
+
     def restore() -> None:
         module.__class__ = cls
 
     return restore
 
 
-def _remover(module: nn.Module, name: str) -> Callable[[], None]:
-    return lambda: module._parameters.pop(name, None) and None
+def _remover(module: nn.Module, name: str) -> Undo:
+    def restore() -> None:
+        module._parameters.pop(name, None)
+
+    return restore
