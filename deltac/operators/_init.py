@@ -20,7 +20,7 @@ class Zeros:
 
     def __call__(self, shape: Shape, generator: torch.Generator) -> torch.Tensor:
         """Zeros of that shape; draws nothing."""
-        return torch.zeros(shape, dtype=torch.float64)
+        return torch.zeros(shape, dtype=torch.float64, device="cpu")
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Normal:
 
     def __call__(self, shape: Shape, generator: torch.Generator) -> torch.Tensor:
         """Values of that shape drawn from the distribution."""
-        values = torch.empty(shape, dtype=torch.float64)
+        values = torch.empty(shape, dtype=torch.float64, device="cpu")
         if self.cut is None:
             return values.normal_(0.0, self.std, generator=generator)
         bound = self.cut * self.std
@@ -54,7 +54,7 @@ class KaimingUniform:
 
     def __call__(self, shape: Shape, generator: torch.Generator) -> torch.Tensor:
         """Values of that shape drawn from the distribution."""
-        values = torch.empty(shape, dtype=torch.float64)
+        values = torch.empty(shape, dtype=torch.float64, device="cpu")
         bound = math.sqrt(6.0 / ((1.0 + self.a**2) * shape[-1]))
         return values.uniform_(-bound, bound, generator=generator)
 
@@ -63,7 +63,7 @@ def seeded(seed: int, name: str) -> torch.Generator:
     """A CPU generator that depends on the seed and the parameter's full name and on nothing else."""
     digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
     # torch takes 64 bits; the sign bit is left out because manual_seed reads it as a negative number.
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+    return torch.Generator("cpu").manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
 def initial_value(
