@@ -23,7 +23,7 @@ from deltac.model.source import Origin, resolve
 from deltac.model.weights import content_hash, fresh_parameters, fresh_values, load_base
 from deltac.operators import fragment, get
 from deltac.operators._init import initial_value
-from deltac.plan import Plan, make_plan
+from deltac.planning import Plan, make_plan
 from deltac.rewrite.apply import apply, class_restorer, value_restorer
 from deltac.rewrite.pipeline import Rewriting, delta_dtype, rewrite
 from deltac.rewrite.verify import verify_gradients, verify_structure

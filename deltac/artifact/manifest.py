@@ -15,7 +15,7 @@ from deltac.model.fold import fold, fold_values
 from deltac.model.graph import ModelGraph
 from deltac.model.source import Origin
 from deltac.operators._init import describe
-from deltac.plan import Placement, Plan
+from deltac.planning import Placement, Plan
 
 #: Version of the manifest's layout.
 FORMAT = 1

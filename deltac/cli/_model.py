@@ -43,7 +43,7 @@ def render_report(plan: Any, form: str) -> str:
     """The report of a plan in one of the formats of `--format`."""
     import json
 
-    from deltac.plan.report import as_markdown, as_text, report
+    from deltac.planning.report import as_markdown, as_text, report
 
     data = report(plan)
     if form == "json":

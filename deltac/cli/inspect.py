@@ -36,7 +36,7 @@ def command(
     says where deltas act and which parameters are trained. It is built on shapes: no weights are read.
     """
     require_libraries()
-    from deltac.plan.tree import as_text, model_tree
+    from deltac.planning.tree import as_text, model_tree
 
     graph, plan = _open(model, class_name, trust_remote_code)
     if plan is not None:

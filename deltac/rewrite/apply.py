@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from deltac.diagnostics import Problems
-from deltac.plan import Plan
+from deltac.planning import Plan
 from deltac.rewrite.pipeline import Rewriting
 from deltac.rewrite.region import region_class
 
@@ -23,7 +23,7 @@ def check_applicable(plan: Plan, rewriting: Rewriting, model: nn.Module) -> None
     """Checks everything that could fail, before anything is changed.
 
     Raises:
-        DeltacError: DLT504 (a replaced forward), DLT505 (already compiled).
+        DeltacError: DLT504 (a replaced forward), DLT505 (already compiled), DLT808 (no values in memory).
     """
     problems = Problems()
     if any(hasattr(type(module), "delta_region") for module in model.modules()):
@@ -36,6 +36,14 @@ def check_applicable(plan: Plan, rewriting: Rewriting, model: nn.Module) -> None
         if "forward" in vars(model.get_submodule(path)):
             message = f"the forward of {path} was replaced on the object, as accelerate's hooks do"
             problems.add("DLT504", message, fix="compile first, then offload or wrap the model")
+            break
+    problems.raise_if_any()
+    changed = {*plan.tuned(), *(head.name for head in plan.heads)}
+    for name, parameter in model.named_parameters():
+        in_region = name.rpartition(".")[0] in rewriting.regions
+        if parameter.device.type == "meta" and (in_region or name in changed):
+            message = f"{name} of the model given is on the meta device and has no values"
+            problems.add("DLT808", message, fix="load the weights first")
             break
     problems.raise_if_any()
 

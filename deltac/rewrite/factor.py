@@ -15,7 +15,7 @@ import torch
 from torch import fx
 from torch.nn import functional as F
 
-from deltac.plan import Placement
+from deltac.planning import Placement
 from deltac.rewrite.source import drop_unused
 from deltac.rewrite.weight_function import (
     WeightFunction,

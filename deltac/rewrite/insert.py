@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from torch import fx
 from transformers.pytorch_utils import Conv1D
 
-from deltac.plan import Placement
+from deltac.planning import Placement
 from deltac.rewrite.weight_function import trace_weight, weight_function
 
 

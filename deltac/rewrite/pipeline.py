@@ -10,7 +10,7 @@ from torch import fx, nn
 
 from deltac.diagnostics import Problems
 from deltac.model.fold import fold
-from deltac.plan import Placement, Plan
+from deltac.planning import Placement, Plan
 from deltac.rewrite.edge import edge_graph, with_first_output
 from deltac.rewrite.factor import NotAdditiveError, factor
 from deltac.rewrite.insert import insert_output, insert_weight, orient

@@ -11,7 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from deltac.diagnostics import Problems
 from deltac.model.fold import fold
 from deltac.model.inputs import example_inputs
-from deltac.plan import Plan
+from deltac.planning import Plan
 from deltac.rewrite.pipeline import Rewriting
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import prod
 
 from deltac.diagnostics import Problems
-from deltac.plan.plan import Counts, Placement
+from deltac.planning.plan import Counts, Placement
 from deltac.spec import Spec
 
 

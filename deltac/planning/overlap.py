@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from deltac.diagnostics import Problems
 from deltac.model.graph import ModelGraph
-from deltac.plan.plan import HeadParameter, Placement
+from deltac.planning.plan import HeadParameter, Placement
 from deltac.spec import Spec
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from deltac.diagnostics import Problems
 from deltac.model.fold import fold
 from deltac.model.graph import ModelGraph
-from deltac.plan.plan import Placement
+from deltac.planning.plan import Placement
 from deltac.spec import DeltaSpec, Spec
 
 

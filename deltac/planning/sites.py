@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 from deltac.model.graph import ModelGraph
 from deltac.model.select import Selection
 from deltac.operators import Operator
-from deltac.plan.refused import RefusedError
+from deltac.planning.refused import RefusedError
 from deltac.sites import Site
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from deltac.model.graph import ModelGraph
 from deltac.model.residual import residual_after
 from deltac.operators import Operator
-from deltac.plan.refused import RefusedError
+from deltac.planning.refused import RefusedError
 from deltac.sites import Site
 
 

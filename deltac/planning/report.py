@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from deltac.model.fold import fold, ranges, unfold
-from deltac.plan.plan import Plan
+from deltac.planning.plan import Plan
 
 
 def report(plan: Plan) -> dict[str, Any]:

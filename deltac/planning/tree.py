@@ -8,7 +8,7 @@ from typing import Any
 
 from deltac.model.fold import ranges
 from deltac.model.graph import ModelGraph, ModuleInfo
-from deltac.plan.plan import Plan
+from deltac.planning.plan import Plan
 
 
 @dataclass

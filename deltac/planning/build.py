@@ -9,15 +9,15 @@ from deltac.model.fold import fold
 from deltac.model.graph import ModelGraph
 from deltac.model.select import Selection, select
 from deltac.operators import Operator, Refusal, get
-from deltac.plan.budget import check_budget
-from deltac.plan.counts import count
-from deltac.plan.heads import resolve_heads
-from deltac.plan.overlap import check_overlap
-from deltac.plan.plan import HeadParameter, Matched, Placement, Plan
-from deltac.plan.position import place
-from deltac.plan.refused import RefusedError
-from deltac.plan.runs import check_runs
-from deltac.plan.sites import candidates, check_candidate
+from deltac.planning.budget import check_budget
+from deltac.planning.counts import count
+from deltac.planning.heads import resolve_heads
+from deltac.planning.overlap import check_overlap
+from deltac.planning.plan import HeadParameter, Matched, Placement, Plan
+from deltac.planning.position import place
+from deltac.planning.refused import RefusedError
+from deltac.planning.runs import check_runs
+from deltac.planning.sites import candidates, check_candidate
 from deltac.spec import DeltaSpec, OverrideSpec, Spec
 
 
@@ -66,6 +66,8 @@ def _place_delta(
         own, options_path = _options_at(path, operator, overrides, delta)
         try:
             site = check_candidate(graph, kind, module, parameter, names)
+            if kind not in (operator.site, "weight") and not own.parameters(site):
+                continue  # a place that it passes over on its way down, not one it acts on
             site = place(graph, own, site)
             new = dict(own.parameters(site))
             tunes = site.kind == "parameter" and own.tunes(site)

@@ -8,7 +8,7 @@ from deltac.diagnostics import Problems
 from deltac.model.fold import fold
 from deltac.model.graph import ModelGraph
 from deltac.model.select import match_modules, nearest_paths
-from deltac.plan.plan import HeadParameter
+from deltac.planning.plan import HeadParameter
 from deltac.spec import Pattern, Spec
 
 

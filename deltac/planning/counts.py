@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import prod
 
 from deltac.model.graph import ModelGraph
-from deltac.plan.plan import ITEM_BYTES, Counts, HeadParameter, Placement
+from deltac.planning.plan import ITEM_BYTES, Counts, HeadParameter, Placement
 
 
 def count(graph: ModelGraph, placements: list[Placement], heads: list[HeadParameter]) -> Counts:
