@@ -17,7 +17,8 @@ from deltac.artifact.manifest import describe_base, make_manifest
 from deltac.artifact.tensors import check_tensors, read_tensors, tensor_files
 from deltac.compiled import Compiled, DeltaState, content_of, root_class
 from deltac.diagnostics import DeltacError, Diagnostic, Problems
-from deltac.model.config import check_read_back, model_class, read_config, reads_back
+from deltac.model.classes import model_class
+from deltac.model.config import check_read_back, read_config, reads_back
 from deltac.model.graph import ModelGraph, graph_from_config, graph_from_model
 from deltac.model.source import Origin, resolve
 from deltac.model.weights import content_hash, fresh_parameters, fresh_values, load_base
@@ -253,7 +254,7 @@ def _open(
     origin = resolve(spec.model.source, spec.model.revision, base, span)
     instead = manifest["base"]["config"] if manifest else None
     config = read_config(spec, origin, base, remote_code=remote_code, instead=instead)
-    cls = model_class(spec, config)
+    cls = model_class(spec, config, origin)
     graph = graph_from_config(cls, config)
     problems = Problems()
     for key, value in spec.model.config.items():

@@ -1,4 +1,4 @@
-"""The base's configuration and class: read, overridden and checked, without weights."""
+"""The base's configuration: read, overridden and checked, without weights."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from typing import Any
 import torch
 import transformers
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, StrictDataclassError
-from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
-from transformers.models.auto.auto_factory import _BaseAutoModelClass
+from transformers import AutoConfig, PreTrainedConfig
 
 from deltac.diagnostics import Problems, nearest
 from deltac.model.quiet import quiet
@@ -96,49 +95,6 @@ def reads_back(wanted: Any, found: Any) -> bool:
             for key, value in wanted.items()
         )
     return _plain(found) == _plain(wanted)
-
-
-def model_class(spec: Spec, config: PreTrainedConfig) -> type[PreTrainedModel]:
-    """The class named by `model.class`, else by the config's `architectures`.
-
-    Raises:
-        DeltacError: DLT255 (none given), DLT256 (unknown), DLT257 (it doesn't go with the config).
-    """
-    problems = Problems()
-    model = spec.model
-    span = spec.span((*model.path, "class"))
-    name = model.class_name or next(iter(config.architectures or ()), None)
-    if name is None:
-        fix = "add for example 'class: AutoModelForCausalLM' to 'model'"
-        problems.add("DLT255", "neither the spec nor the config names a model class", span, fix=fix)
-        problems.raise_if_any()
-    found = getattr(transformers, name, None)
-    if isinstance(found, type) and issubclass(found, _BaseAutoModelClass):
-        mapping = found._model_mapping
-        if type(config) in mapping:
-            choice = mapping[type(config)]
-            return choice[0] if isinstance(choice, tuple) else choice
-        fix = f"classes for it: {', '.join(_auto_classes_for(config)) or 'none'}"
-        message = f"{name} has no model for the type '{config.model_type}'"
-        problems.add("DLT257", message, span, fix=fix)
-    elif isinstance(found, type) and issubclass(found, PreTrainedModel):
-        if found.config_class is type(config):
-            return found
-        message = f"{name} takes {found.config_class.__name__}, this is a {type(config).__name__}"
-        problems.add("DLT257", message, span)
-    else:
-        close = nearest(
-            name, [entry for entry in dir(transformers) if "Model" in entry or "For" in entry]
-        )
-        fix = f"did you mean '{close}'?" if close else None
-        problems.add(
-            "DLT256",
-            f"transformers {transformers.__version__} has no model class '{name}'",
-            span,
-            fix=fix,
-        )
-    problems.raise_if_any()
-    raise AssertionError("unreachable")
 
 
 def _raw_config(
@@ -274,19 +230,6 @@ def _merged(raw: PreTrainedConfig, overrides: dict[str, Any]) -> dict[str, Any]:
         merged["label2id"] = {label: index for index, label in merged["id2label"].items()}
         del merged["num_labels"]
     return merged
-
-
-def _auto_classes_for(config: PreTrainedConfig) -> list[str]:
-    names = []
-    for name in dir(transformers):
-        found = getattr(transformers, name, None) if name.startswith("AutoModel") else None
-        if (
-            isinstance(found, type)
-            and issubclass(found, _BaseAutoModelClass)
-            and found._model_mapping is not None
-        ) and type(config) in found._model_mapping:
-            names.append(name)
-    return names
 
 
 def _plain(value: Any) -> Any:

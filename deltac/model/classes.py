@@ -1,0 +1,75 @@
+"""The model class that a spec asks for, checked against the config."""
+
+from __future__ import annotations
+
+import transformers
+from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.dynamic_module_utils import get_class_from_dynamic_module
+from transformers.models.auto.auto_factory import _BaseAutoModelClass
+
+from deltac.diagnostics import Problems, nearest
+from deltac.model.source import Origin
+from deltac.spec import Spec
+
+
+def model_class(
+    spec: Spec, config: PreTrainedConfig, origin: Origin | None = None
+) -> type[PreTrainedModel]:
+    """The class named by `model.class`, else by the config's `architectures`.
+
+    A config whose own code was allowed to run brings its model class with it.
+
+    Raises:
+        DeltacError: DLT255 (none given), DLT256 (unknown), DLT257 (it doesn't go with the config).
+    """
+    problems = Problems()
+    model = spec.model
+    span = spec.span((*model.path, "class"))
+    name = model.class_name or next(iter(config.architectures or ()), None)
+    if name is None:
+        fix = "add for example 'class: AutoModelForCausalLM' to 'model'"
+        problems.add("DLT255", "neither the spec nor the config names a model class", span, fix=fix)
+        problems.raise_if_any()
+    own = (getattr(config, "auto_map", None) or {}).get(name)
+    if own and origin and type(config).__module__.startswith("transformers_modules."):
+        return get_class_from_dynamic_module(own, origin.name, revision=origin.revision)
+    found = getattr(transformers, name, None)
+    if isinstance(found, type) and issubclass(found, _BaseAutoModelClass):
+        mapping = found._model_mapping
+        if type(config) in mapping:
+            choice = mapping[type(config)]
+            return choice[0] if isinstance(choice, tuple) else choice
+        fix = f"classes for it: {', '.join(_auto_classes_for(config)) or 'none'}"
+        message = f"{name} has no model for the type '{config.model_type}'"
+        problems.add("DLT257", message, span, fix=fix)
+    elif isinstance(found, type) and issubclass(found, PreTrainedModel):
+        if found.config_class is type(config):
+            return found
+        message = f"{name} takes {found.config_class.__name__}, this is a {type(config).__name__}"
+        problems.add("DLT257", message, span)
+    else:
+        close = nearest(
+            name, [entry for entry in dir(transformers) if "Model" in entry or "For" in entry]
+        )
+        fix = f"did you mean '{close}'?" if close else None
+        problems.add(
+            "DLT256",
+            f"transformers {transformers.__version__} has no model class '{name}'",
+            span,
+            fix=fix,
+        )
+    problems.raise_if_any()
+    raise AssertionError("unreachable")
+
+
+def _auto_classes_for(config: PreTrainedConfig) -> list[str]:
+    names = []
+    for name in dir(transformers):
+        found = getattr(transformers, name, None) if name.startswith("AutoModel") else None
+        if (
+            isinstance(found, type)
+            and issubclass(found, _BaseAutoModelClass)
+            and found._model_mapping is not None
+        ) and type(config) in found._model_mapping:
+            names.append(name)
+    return names
