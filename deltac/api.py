@@ -3,48 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
 from deltac.artifact.base import check_base
 from deltac.artifact.code import code_files
 from deltac.artifact.folder import read_manifest
-from deltac.artifact.manifest import describe_base, make_manifest
+from deltac.artifact.manifest import make_manifest
 from deltac.artifact.tensors import check_tensors, read_tensors, tensor_files
 from deltac.compiled import Compiled, DeltaState, content_of, root_class
-from deltac.diagnostics import DeltacError, Diagnostic, Problems
-from deltac.model.classes import model_class
-from deltac.model.config import check_read_back, read_config, reads_back
-from deltac.model.graph import ModelGraph, graph_from_config, graph_from_model
-from deltac.model.source import Origin, resolve
-from deltac.model.weights import content_hash, fresh_parameters, fresh_values, load_base
-from deltac.operators import fragment, get
+from deltac.model.weights import content_hash, fresh_values, load_base
 from deltac.operators._init import initial_value
-from deltac.planning import Plan, make_plan
+from deltac.planning import Plan
+from deltac.prepare import Prepared, SpecLike, base_names, prepare, prepare_artifact
 from deltac.rewrite.apply import apply, class_restorer, value_restorer
-from deltac.rewrite.pipeline import Rewriting, delta_dtype, rewrite
+from deltac.rewrite.pipeline import delta_dtype
 from deltac.rewrite.verify import verify_gradients, verify_structure
-from deltac.spec import ModelSpec, Spec, load_spec
 from deltac.spec.load import validate
 
-SpecLike = str | Path | Mapping[str, Any]
-
-__all__ = ["Prepared", "compile", "load", "plan", "prepare", "validate"]
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A spec that was planned and rewritten on shapes, before any weight is read."""
-
-    plan: Plan
-    rewriting: Rewriting
-    origin: Origin
-    cls: type[PreTrainedModel]
-    config: PreTrainedConfig
+__all__ = ["compile", "load", "plan", "validate"]
 
 
 def plan(
@@ -99,42 +79,10 @@ def load(
     """
     folder = Path(folder)
     manifest = read_manifest(folder)
-    prepared = _prepare_artifact(folder, manifest, model, trust_remote_code)
+    prepared = prepare_artifact(folder, manifest, model, trust_remote_code)
     values = read_tensors(folder, manifest)
     check_tensors(make_manifest(prepared.plan, prepared.origin)["tensors"], values)
     return _compile(prepared, model, values, manifest)
-
-
-def plan_of_artifact(folder: Path, *, trust_remote_code: bool = False) -> Plan:
-    """The plan that an artifact was made from, on the base that it names. Reads no weights. Raises as `load` does."""
-    return _prepare_artifact(folder, read_manifest(folder), None, trust_remote_code).plan
-
-
-def open_source(
-    source: str, class_name: str | None = None, *, trust_remote_code: bool = False
-) -> ModelGraph:
-    """A model on shapes, from a hub id, a folder or a package path."""
-    # A spec without a delta that matters: its model section is all that is used.
-    model = {"source": source, **({"class": class_name} if class_name else {})}
-    spec = _load_spec(
-        {
-            "version": 1,
-            "model": model,
-            "deltas": [{"operator": "tune", "target": {"parameter": "**"}}],
-        }
-    )
-    return _open(spec, None, Path(), trust_remote_code)[3]
-
-
-def prepare(
-    spec: SpecLike, model: PreTrainedModel | None = None, *, trust_remote_code: bool = False
-) -> Prepared:
-    """Validates, traces, plans and generates the code of a spec, all on shapes."""
-    checked = spec if isinstance(spec, Spec) else _load_spec(spec)
-    base = Path(spec).parent if isinstance(spec, (str, Path)) and "\n" not in str(spec) else Path()
-    origin, cls, config, graph = _open(checked, model, base, trust_remote_code)
-    planned = make_plan(checked, graph, fresh_parameters(cls, config, origin, graph))
-    return Prepared(planned, rewrite(planned), origin, cls, config)
 
 
 def initial_files(prepared: Prepared) -> dict[str, bytes]:
@@ -143,10 +91,7 @@ def initial_files(prepared: Prepared) -> dict[str, bytes]:
     Only for plans that need none (`Plan.needs_weights`).
     """
     planned = prepared.plan
-    model = planned.graph.model
-    with apply(planned, prepared.rewriting, model, lambda name: _fake_value(planned, name)):
-        verify_structure(planned, prepared.rewriting, model)
-        verify_gradients(planned, model, planned.graph.mode)
+    model = _verified_skeleton(prepared)
     model.delta_state = _state(prepared)
     values = _initial_values(planned)
     names = [head.name for head in planned.heads if head.fresh]
@@ -160,28 +105,6 @@ def loaded_files(prepared: Prepared, *, progress: bool = False) -> dict[str, byt
     return _compile(prepared, None, progress=progress).files()
 
 
-def _prepare_artifact(
-    folder: Path, manifest: Mapping[str, Any], model: PreTrainedModel | None, remote_code: bool
-) -> Prepared:
-    """Plans an artifact's spec again, once the base has proved to be the recorded one."""
-    text = (folder / manifest["spec"]["file"]).read_text(encoding="utf-8")
-    spec = replace(_load_spec(text + "\n" * ("\n" not in text)), name=manifest["name"])
-    _check_operators(manifest)
-    origin, cls, config, graph = _open(spec, model, Path.cwd(), remote_code, manifest)
-    heads = manifest["sets"]["heads"]
-    found = describe_base(graph, origin, heads)
-    if model is not None and manifest["base"]["weights"]:
-        found["weights"] = content_hash(model, _base_names(graph, heads))
-    check_base(manifest["base"], found)
-    fresh = {
-        row["name"]
-        for row in manifest["tensors"]
-        if row["set"] == "heads" and row["init"] == "model"
-    }
-    planned = make_plan(spec, graph, fresh)
-    return Prepared(planned, rewrite(planned), origin, cls, config)
-
-
 def _compile(
     prepared: Prepared,
     model: PreTrainedModel | None,
@@ -191,6 +114,7 @@ def _compile(
 ) -> Compiled:
     """Applies a prepared spec to the real base; `values` and `recorded` are those of an artifact."""
     planned = prepared.plan
+    _verified_skeleton(prepared)
     given = model is not None
     if model is None:
         model = load_base(
@@ -202,7 +126,7 @@ def _compile(
         )
     heads = [head.name for head in planned.heads]
     state = _state(prepared)
-    weights = content_hash(model, _base_names(planned.graph, heads))
+    weights = content_hash(model, base_names(planned.graph, heads))
     state.manifest["base"]["weights"] = weights
     checked: tuple[str, ...] = ()
     if recorded is not None:
@@ -235,79 +159,14 @@ def _compile(
     return compiled
 
 
-def _open(
-    spec: Spec,
-    model: PreTrainedModel | None,
-    base: Path,
-    remote_code: bool,
-    manifest: Mapping[str, Any] | None = None,
-) -> tuple[Origin, type[PreTrainedModel], PreTrainedConfig, ModelGraph]:
-    """The base of a spec: where it comes from, its class, its config and its shapes."""
-    if model is not None:
-        return _open_given(spec, model, strict=manifest is None)
-    if spec.model is None:
-        message = "the spec has no 'model' section, and no model was given"
-        raise DeltacError(
-            [Diagnostic("DLT258", message, spec.span(()), fix="add 'model: {source: …}'")]
-        )
-    span = spec.span((*spec.model.path, "source"))
-    origin = resolve(spec.model.source, spec.model.revision, base, span)
-    instead = manifest["base"]["config"] if manifest else None
-    config = read_config(spec, origin, base, remote_code=remote_code, instead=instead)
-    cls = model_class(spec, config, origin)
-    graph = graph_from_config(cls, config)
-    problems = Problems()
-    for key, value in spec.model.config.items():
-        if key != "model_type":
-            check_read_back(problems, spec, key, value, getattr(graph.config, key, None))
-    problems.raise_if_any()
-    return origin, cls, config, graph
-
-
-def _open_given(
-    spec: Spec, model: PreTrainedModel, *, strict: bool
-) -> tuple[Origin, type[PreTrainedModel], PreTrainedConfig, ModelGraph]:
-    """The base that the caller gives. `strict` compares it with the spec; an artifact is compared by its manifest."""
-    problems = Problems()
-    if not isinstance(model, PreTrainedModel):
-        problems.add(
-            "DLT814", f"found {type(model).__name__}, expected a transformers PreTrainedModel"
-        )
-        problems.raise_if_any()
-    if hasattr(model, "delta_state"):
-        problems.add(
-            "DLT505",
-            "this model already carries a delta",
-            fix="compile one spec with both deltas on a fresh base",
-        )
-        problems.raise_if_any()
-    origin = Origin("config")
-    if spec.model is not None:
-        if spec.model.source is not None:
-            origin = Origin("given", label=spec.model.source, revision=spec.model.revision)
-        if strict:
-            _check_given(spec, spec.model, model, problems)
-        problems.raise_if_any()
-    return origin, type(model), model.config, graph_from_model(model)
-
-
-def _check_given(spec: Spec, wanted: ModelSpec, model: PreTrainedModel, problems: Problems) -> None:
-    """Reports DLT507 for what the spec's `model` section says and the model given is not."""
-    if wanted.class_name is not None and model_class(spec, model.config) is not type(model):
-        name = model_class(spec, model.config).__name__
-        message = f"the spec asks for a {name}, the model given is a {type(model).__name__}"
-        problems.add("DLT507", message, spec.span((*wanted.path, "class")))
-    values = {("config", key): value for key, value in wanted.config.items()}
-    found = {path: getattr(model.config, path[1], None) for path in values}
-    if wanted.dtype is not None:
-        values["dtype",], found["dtype",] = wanted.dtype, str(model.dtype).removeprefix("torch.")
-    if wanted.attn_implementation is not None:
-        values["attn_implementation",] = wanted.attn_implementation
-        found["attn_implementation",] = model.config._attn_implementation
-    for path, value in values.items():
-        if not reads_back(value, found[path]):
-            message = f"the spec has '{path[-1]}: {value}', the model given has {found[path]}"
-            problems.add("DLT507", message, spec.span((*wanted.path, *path)))
+def _verified_skeleton(prepared: Prepared) -> PreTrainedModel:
+    """Rewrites the skeleton and runs it forward and backward on shapes, before the real model is touched."""
+    planned = prepared.plan
+    model = planned.graph.model
+    with apply(planned, prepared.rewriting, model, lambda name: _fake_value(planned, name)):
+        verify_structure(planned, prepared.rewriting, model)
+        verify_gradients(planned, model, planned.graph.mode)
+    return model
 
 
 def _state(prepared: Prepared) -> DeltaState:
@@ -333,33 +192,3 @@ def _fake_value(planned: Plan, name: str) -> torch.Tensor:
     shape, dtype = forms[name]
     with planned.graph.mode:
         return torch.empty(shape, dtype=dtype)
-
-
-def _base_names(graph: ModelGraph, heads: list[str]) -> list[str]:
-    return [name for name in graph.parameters if name not in heads]
-
-
-def _load_spec(source: SpecLike) -> Spec:
-    return load_spec(source, extra_fragment=lambda name: fragment(get(name).operator))
-
-
-def _check_operators(manifest: Mapping[str, Any]) -> None:
-    """An operator of another package must be the one that the delta was made with."""
-    problems = Problems()
-    for name, entry in manifest["operators"].items():
-        if entry["package"] == "deltac":
-            continue
-        try:
-            found = get(name)
-        except KeyError:
-            fix = f"install it: pip install {entry['package']}=={entry['version']}"
-            problems.add("DLT723", f"no installed package brings the operator '{name}'", fix=fix)
-            continue
-        if found.source_sha256 != entry["source_sha256"]:
-            message = f"operator '{name}' was made with {entry['package']} {entry['version']}; this is {found.version}"
-            problems.add(
-                "DLT723",
-                f"{message}, with another source",
-                fix=f"pip install {entry['package']}=={entry['version']}",
-            )
-    problems.raise_if_any()

@@ -34,9 +34,10 @@ def command(
     place). The artifact holds the manifest, the initial delta, the generated code and the spec.
     """
     require_libraries()
-    from deltac.api import initial_files, loaded_files, prepare
+    from deltac.api import initial_files, loaded_files
     from deltac.artifact.folder import check_writable, write_folder
     from deltac.model.weights import weight_bytes
+    from deltac.prepare import prepare
 
     prepared = prepare(Path(spec), trust_remote_code=trust_remote_code)
     target = Path(folder) if folder else Path("build") / prepared.plan.spec.name

@@ -49,8 +49,9 @@ def command(
 
 def _open(model: str, class_name: str | None, trust_remote_code: bool) -> tuple[Any, Any]:
     """The graph of a model, and the plan where the argument is a spec or an artifact."""
-    from deltac.api import open_source, plan, plan_of_artifact
+    from deltac.api import plan
     from deltac.artifact.folder import MANIFEST
+    from deltac.prepare import open_source, plan_of_artifact
 
     if (Path(model) / MANIFEST).is_file():
         planned = plan_of_artifact(Path(model), trust_remote_code=trust_remote_code)

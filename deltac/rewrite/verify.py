@@ -7,6 +7,7 @@ import warnings
 import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils import _pytree as pytree
 
 from deltac.diagnostics import Problems
 from deltac.model.fold import fold
@@ -51,11 +52,8 @@ def verify_gradients(plan: Plan, model: nn.Module, mode: FakeTensorMode) -> None
     try:
         with mode, torch.enable_grad(), warnings.catch_warnings(action="ignore"):
             outputs = model(**example_inputs(model))
-            tensors = [
-                value
-                for value in outputs.values()
-                if isinstance(value, torch.Tensor) and value.requires_grad
-            ]
+            leaves = pytree.tree_leaves(outputs)
+            tensors = [x for x in leaves if isinstance(x, torch.Tensor) and x.requires_grad]
             sum(value.float().sum() for value in tensors).backward()
     except Exception as error:
         problems.add(

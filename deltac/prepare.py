@@ -1,0 +1,196 @@
+"""A spec and its base, planned and rewritten on shapes: all that comes before a weight is read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from deltac.artifact.base import check_base
+from deltac.artifact.folder import read_manifest
+from deltac.artifact.manifest import describe_base
+from deltac.diagnostics import DeltacError, Diagnostic, Problems
+from deltac.model.classes import model_class
+from deltac.model.config import check_read_back, read_config, reads_back
+from deltac.model.graph import ModelGraph, graph_from_config, graph_from_model
+from deltac.model.source import Origin, resolve
+from deltac.model.weights import content_hash, fresh_parameters
+from deltac.operators import fragment, get
+from deltac.planning import Plan, make_plan
+from deltac.rewrite.pipeline import Rewriting, rewrite
+from deltac.spec import ModelSpec, Spec, load_spec
+
+SpecLike = str | Path | Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A spec that was planned and rewritten on shapes, before any weight is read."""
+
+    plan: Plan
+    rewriting: Rewriting
+    origin: Origin
+    cls: type[PreTrainedModel]
+    config: PreTrainedConfig
+
+
+def prepare(
+    spec: SpecLike, model: PreTrainedModel | None = None, *, trust_remote_code: bool = False
+) -> Prepared:
+    """Validates, traces, plans and generates the code of a spec, all on shapes."""
+    checked = spec if isinstance(spec, Spec) else _load_spec(spec)
+    base = Path(spec).parent if isinstance(spec, (str, Path)) and "\n" not in str(spec) else Path()
+    origin, cls, config, graph = _open(checked, model, base, trust_remote_code)
+    planned = make_plan(checked, graph, fresh_parameters(cls, config, origin, graph))
+    return Prepared(planned, rewrite(planned), origin, cls, config)
+
+
+def plan_of_artifact(folder: Path, *, trust_remote_code: bool = False) -> Plan:
+    """The plan that an artifact was made from, on the base that it names. Reads no weights. Raises as `load` does."""
+    return prepare_artifact(folder, read_manifest(folder), None, trust_remote_code).plan
+
+
+def open_source(
+    source: str, class_name: str | None = None, *, trust_remote_code: bool = False
+) -> ModelGraph:
+    """A model on shapes, from a hub id, a folder or a package path."""
+    # A spec without a delta that matters: its model section is all that is used.
+    model = {"source": source, **({"class": class_name} if class_name else {})}
+    spec = _load_spec(
+        {
+            "version": 1,
+            "model": model,
+            "deltas": [{"operator": "tune", "target": {"parameter": "**"}}],
+        }
+    )
+    return _open(spec, None, Path(), trust_remote_code)[3]
+
+
+def prepare_artifact(
+    folder: Path, manifest: Mapping[str, Any], model: PreTrainedModel | None, remote_code: bool
+) -> Prepared:
+    """Plans an artifact's spec again, once the base has proved to be the recorded one."""
+    text = (folder / manifest["spec"]["file"]).read_text(encoding="utf-8")
+    spec = replace(_load_spec(text + "\n" * ("\n" not in text)), name=manifest["name"])
+    _check_operators(manifest)
+    origin, cls, config, graph = _open(spec, model, Path.cwd(), remote_code, manifest)
+    heads = manifest["sets"]["heads"]
+    found = describe_base(graph, origin, heads)
+    if model is not None and manifest["base"]["weights"]:
+        found["weights"] = content_hash(model, base_names(graph, heads))
+    check_base(manifest["base"], found)
+    fresh = {
+        row["name"]
+        for row in manifest["tensors"]
+        if row["set"] == "heads" and row["init"] == "model"
+    }
+    planned = make_plan(spec, graph, fresh)
+    return Prepared(planned, rewrite(planned), origin, cls, config)
+
+
+def _open(
+    spec: Spec,
+    model: PreTrainedModel | None,
+    base: Path,
+    remote_code: bool,
+    manifest: Mapping[str, Any] | None = None,
+) -> tuple[Origin, type[PreTrainedModel], PreTrainedConfig, ModelGraph]:
+    """The base of a spec: where it comes from, its class, its config and its shapes."""
+    if model is not None:
+        return _open_given(spec, model, strict=manifest is None)
+    if spec.model is None:
+        message = "the spec has no 'model' section, and no model was given"
+        raise DeltacError(
+            [Diagnostic("DLT258", message, spec.span(()), fix="add 'model: {source: …}'")]
+        )
+    span = spec.span((*spec.model.path, "source"))
+    origin = resolve(spec.model.source, spec.model.revision, base, span)
+    instead = manifest["base"]["config"] if manifest else None
+    config = read_config(spec, origin, base, remote_code=remote_code, instead=instead)
+    cls = model_class(spec, config, origin)
+    graph = graph_from_config(cls, config)
+    problems = Problems()
+    for key, value in spec.model.config.items():
+        if key != "model_type":
+            check_read_back(problems, spec, key, value, getattr(graph.config, key, None))
+    problems.raise_if_any()
+    return origin, cls, config, graph
+
+
+def _open_given(
+    spec: Spec, model: PreTrainedModel, *, strict: bool
+) -> tuple[Origin, type[PreTrainedModel], PreTrainedConfig, ModelGraph]:
+    """The base that the caller gives. `strict` compares it with the spec; an artifact is compared by its manifest."""
+    problems = Problems()
+    if not isinstance(model, PreTrainedModel):
+        problems.add(
+            "DLT814", f"found {type(model).__name__}, expected a transformers PreTrainedModel"
+        )
+        problems.raise_if_any()
+    if hasattr(model, "delta_state"):
+        problems.add(
+            "DLT505",
+            "this model already carries a delta",
+            fix="compile one spec with both deltas on a fresh base",
+        )
+        problems.raise_if_any()
+    origin = Origin("config")
+    if spec.model is not None:
+        if spec.model.source is not None:
+            origin = Origin("given", label=spec.model.source, revision=spec.model.revision)
+        if strict:
+            _check_given(spec, spec.model, model, problems)
+        problems.raise_if_any()
+    return origin, type(model), model.config, graph_from_model(model)
+
+
+def _check_given(spec: Spec, wanted: ModelSpec, model: PreTrainedModel, problems: Problems) -> None:
+    """Reports DLT507 for what the spec's `model` section says and the model given is not."""
+    if wanted.class_name is not None and model_class(spec, model.config) is not type(model):
+        name = model_class(spec, model.config).__name__
+        message = f"the spec asks for a {name}, the model given is a {type(model).__name__}"
+        problems.add("DLT507", message, spec.span((*wanted.path, "class")))
+    values = {("config", key): value for key, value in wanted.config.items()}
+    found = {path: getattr(model.config, path[1], None) for path in values}
+    if wanted.dtype is not None:
+        values["dtype",], found["dtype",] = wanted.dtype, str(model.dtype).removeprefix("torch.")
+    if wanted.attn_implementation is not None:
+        values["attn_implementation",] = wanted.attn_implementation
+        found["attn_implementation",] = model.config._attn_implementation
+    for path, value in values.items():
+        if not reads_back(value, found[path]):
+            message = f"the spec has '{path[-1]}: {value}', the model given has {found[path]}"
+            problems.add("DLT507", message, spec.span((*wanted.path, *path)))
+
+
+def base_names(graph: ModelGraph, heads: list[str]) -> list[str]:
+    return [name for name in graph.parameters if name not in heads]
+
+
+def _load_spec(source: SpecLike) -> Spec:
+    return load_spec(source, extra_fragment=lambda name: fragment(get(name).operator))
+
+
+def _check_operators(manifest: Mapping[str, Any]) -> None:
+    """An operator of another package must be the one that the delta was made with."""
+    problems = Problems()
+    for name, entry in manifest["operators"].items():
+        if entry["package"] == "deltac":
+            continue
+        try:
+            found = get(name)
+        except KeyError:
+            fix = f"install it: pip install {entry['package']}=={entry['version']}"
+            problems.add("DLT723", f"no installed package brings the operator '{name}'", fix=fix)
+            continue
+        if found.source_sha256 != entry["source_sha256"]:
+            message = f"operator '{name}' was made with {entry['package']} {entry['version']}; this is {found.version}"
+            problems.add(
+                "DLT723",
+                f"{message}, with another source",
+                fix=f"pip install {entry['package']}=={entry['version']}",
+            )
+    problems.raise_if_any()
