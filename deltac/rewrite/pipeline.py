@@ -107,6 +107,7 @@ def _region(module: nn.Module, placements: list[Placement]) -> Region:
         type(module),
         source_of(graph, "forward", prologue=PROLOGUE.format(arguments=arguments)),
         original,
+        tuple(placement.own_name(name) for placement in placements for name in placement.new),
     )
 
 

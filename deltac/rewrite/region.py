@@ -28,11 +28,13 @@ class Region:
         base: the module's own class.
         source: its new forward.
         original: the text of the forward before, for the reader.
+        added: own names of the delta's parameters that it reads.
     """
 
     base: type[nn.Module]
     source: Source
     original: str
+    added: tuple[str, ...]
 
 
 @functools.cache
@@ -55,16 +57,12 @@ def region_class(region: Region) -> type[nn.Module]:
 
     def extra_repr(self: nn.Module) -> str:
         """The base's own line, with the delta's parameters."""
-        own = [
-            f"{name}{list(p.shape)}"
-            for name, p in self.named_parameters(recurse=False)
-            if name in region_names
-        ]
+        own = dict(self.named_parameters(recurse=False))
+        shapes = [f"{name}{list(own[name].shape)}" for name in region.added if name in own]
         return ", ".join(
-            part for part in (base.extra_repr(self), "delta: " + " ".join(own)) if part
+            part for part in (base.extra_repr(self), "delta: " + " ".join(shapes)) if part
         )
 
-    region_names = region.source.text
     members = {
         "__module__": base.__module__,
         "__qualname__": base.__qualname__,
