@@ -147,7 +147,9 @@ def test_a_hub_id_is_read_from_the_cache(hub_cache, revision, tmp_path):
     model = {"source": "tiny/bert", "class": "AutoModel"}
     file = tmp_path / "a.delta.yaml"
     file.write_text(json.dumps(spec(model | ({"revision": revision} if revision else {}))))
-    code = f"import deltac; c = deltac.compile({str(file)!r}); print(c.manifest['base']['revision'])"
+    code = (
+        f"import deltac; c = deltac.compile({str(file)!r}); print(c.manifest['base']['revision'])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == str(revision)
@@ -238,3 +240,33 @@ def test_remote_code_runs_only_when_allowed(remote, monkeypatch, tmp_path):
     assert not list(tmp_path.rglob("ran"))
     planned = deltac.plan(source, trust_remote_code=True)
     assert planned.graph.class_name == "OwnModel"
+
+
+def test_more_layers_than_the_checkpoint_has_is_an_error(folder):
+    """The new layers would be random, and `heads: auto` would train them whole."""
+    model = {"source": str(folder), "class": "AutoModel", "config": {"num_hidden_layers": 3}}
+    assert codes(deltac.plan, spec(model)) == ["DLT409"]
+    planned = deltac.plan(spec(model, heads=["encoder.layer.2"]))
+    assert all(head.name.startswith("encoder.layer.2.") for head in planned.heads)
+
+
+@pytest.mark.parametrize("name", ["egaer", "someone/kernel"])
+def test_an_unknown_attention_is_an_error(folder, name):
+    model = {"source": str(folder), "class": "AutoModel", "attn_implementation": name}
+    assert codes(deltac.plan, spec(model)) == ["DLT259"]
+
+
+def test_attention_of_another_machine_plans_here_and_compiles_there(folder):
+    """flash_attention_2 needs a GPU; its shapes need none."""
+    model = {
+        "source": str(folder),
+        "class": "AutoModel",
+        "attn_implementation": "flash_attention_2",
+    }
+    assert deltac.plan(spec(model)).counts.delta == 256
+    assert codes(deltac.compile, spec(model)) == ["DLT808"]
+
+
+def test_attention_is_taken_over(folder):
+    model = {"source": str(folder), "class": "AutoModel", "attn_implementation": "eager"}
+    assert deltac.compile(spec(model)).model.config._attn_implementation == "eager"

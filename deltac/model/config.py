@@ -11,6 +11,7 @@ import torch
 import transformers
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, StrictDataclassError
 from transformers import AutoConfig, PreTrainedConfig
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from deltac.diagnostics import Problems, nearest
 from deltac.model.quiet import quiet
@@ -60,6 +61,7 @@ def read_config(
         check_read_back(problems, spec, key, value, getattr(config, key, None))
     problems.raise_if_any()
     if model.attn_implementation is not None:
+        _check_attention(spec, model, problems)
         config._attn_implementation = model.attn_implementation
     config.dtype = dtype_of(model, config)
     return config
@@ -230,6 +232,19 @@ def _merged(raw: PreTrainedConfig, overrides: dict[str, Any]) -> dict[str, Any]:
         merged["label2id"] = {label: index for index, label in merged["id2label"].items()}
         del merged["num_labels"]
     return merged
+
+
+def _check_attention(spec: Spec, model: ModelSpec, problems: Problems) -> None:
+    # transformers would take a name with a slash for a kernel to fetch from the hub and run.
+    name, known = model.attn_implementation, ["eager", *ALL_ATTENTION_FUNCTIONS.valid_keys()]
+    if name not in known:
+        span = spec.span((*model.path, "attn_implementation"))
+        close = nearest(name, known)
+        fix = f"did you mean '{close}'?" if close else f"known: {', '.join(known)}"
+        problems.add(
+            "DLT259", f"transformers has no attention implementation '{name}'", span, fix=fix
+        )
+        problems.raise_if_any()
 
 
 def _plain(value: Any) -> Any:

@@ -24,7 +24,7 @@ def build_skeleton(
     try:
         # On the meta device first, as from_pretrained does: some classes ask for a value while they are built.
         with torch.device("meta"):
-            model = cls._from_config(copy.deepcopy(config), dtype=config.dtype)
+            model = cls._from_config(for_shapes(config), dtype=config.dtype)
     except (ValueError, TypeError, AttributeError, RuntimeError, KeyError, ImportError) as error:
         message = (
             f"{cls.__name__} can't be built from this config: {' '.join(str(error).split())[:300]}"
@@ -45,3 +45,10 @@ def skeleton_of(model: nn.Module) -> tuple[nn.Module, FakeTensorMode]:
         memo[id(tensor)] = fake
     # deepcopy looks each tensor up in the memo, so it copies the structure and takes the fakes for the values.
     return copy.deepcopy(model, memo).eval(), mode
+
+
+def for_shapes(config: PreTrainedConfig) -> PreTrainedConfig:
+    """A copy of a config with the default attention: its kernel need not be installed where only shapes count."""
+    own = copy.deepcopy(config)
+    own._attn_implementation = None
+    return own

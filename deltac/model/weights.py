@@ -14,6 +14,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from deltac.diagnostics import DeltacError, Diagnostic
 from deltac.model.graph import ModelGraph
 from deltac.model.quiet import quiet
+from deltac.model.skeleton import for_shapes
 from deltac.model.source import Origin
 
 #: How many evenly spread elements of each parameter the content hash of a base reads.
@@ -44,7 +45,7 @@ def fresh_parameters(
     saved_class = getattr(transformers, saved, None) if saved else None
     if saved_class is not None:
         with quiet(), torch.device("meta"):
-            model = saved_class._from_config(copy.deepcopy(config))
+            model = saved_class._from_config(for_shapes(config))
         have = {
             name.removeprefix(prefix) for name, _ in model.named_parameters(remove_duplicate=False)
         }
@@ -86,17 +87,16 @@ def load_base(
     """
     with quiet(bar=progress), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        if origin.kind == "config":
-            return cls._from_config(copy.deepcopy(config), dtype=config.dtype).eval()
         options = {"revision": origin.revision} if origin.revision else {}
         try:
+            if origin.kind == "config":
+                return cls._from_config(copy.deepcopy(config), dtype=config.dtype).eval()
             return cls.from_pretrained(
                 origin.name, config=copy.deepcopy(config), dtype=config.dtype, **options
             ).eval()
-        except (OSError, ValueError, RuntimeError) as error:
-            message = (
-                f"can't read the weights of '{origin.label}': {' '.join(str(error).split())[:300]}"
-            )
+        except (OSError, ValueError, RuntimeError, ImportError) as error:
+            what = f"read the weights of '{origin.label}'" if origin.label else "build the base"
+            message = f"can't {what}: {' '.join(str(error).split())[:300]}"
             raise DeltacError([Diagnostic("DLT808", message)]) from error
 
 
@@ -148,7 +148,7 @@ def _missing_in_checkpoint(
         with quiet():
             _, info = cls.from_pretrained(
                 origin.name,
-                config=copy.deepcopy(config),
+                config=for_shapes(config),
                 device_map="meta",
                 output_loading_info=True,
             )

@@ -15,13 +15,22 @@ from deltac.spec import Pattern, Spec
 def resolve_heads(
     spec: Spec, graph: ModelGraph, fresh: Collection[str], problems: Problems
 ) -> list[HeadParameter]:
-    """The head parameters that `heads` names. Reports DLT207 (no match) and DLT405 (a fresh head left frozen).
+    """The head parameters that `heads` names. Reports DLT207 (no match), DLT405 (a fresh head left
+    frozen) and DLT409 (blocks that the checkpoint lacks).
 
     `auto` takes what the base checkpoint lacks. A path takes every parameter below the modules that it matches, or the
     parameters that it matches.
     """
     if spec.heads == "auto":
         names = [name for name in graph.parameters if name in fresh]
+        inside = [name for name in names if graph.modules[name.rpartition(".")[0]].stack]
+        if inside:
+            message = (
+                f"the base checkpoint lacks parameters of its blocks: {', '.join(fold(inside)[:6])}"
+            )
+            fix = "check 'model.config' and the source; if they shall be new, name them in 'heads'"
+            problems.add("DLT409", message, spec.span(("heads",)), fix=fix)
+            names = [name for name in names if name not in inside]
     else:
         names = _named(spec, graph, problems)
         left = [name for name in graph.parameters if name in fresh and name not in names]

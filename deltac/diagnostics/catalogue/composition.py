@@ -61,4 +61,12 @@ CODES = (
         wrong="two deltas whose parameters meet in one name",
         right="another `name` for the delta",
     ),
+    Code(
+        "DLT409",
+        "blocks-missing",
+        "The base checkpoint lacks parameters inside the model's blocks, so whole layers would start from random "
+        "values and be trained as heads.",
+        wrong="config: {num_hidden_layers: 8}  # the checkpoint has 6",
+        right="config: {num_hidden_layers: 6}",
+    ),
 )

@@ -124,4 +124,11 @@ CODES = (
         "The spec has no `model` section and no model was given: there is nothing to compile.",
         right="model: {source: FacebookAI/roberta-base}",
     ),
+    Code(
+        "DLT259",
+        "unknown-attention",
+        "transformers has no attention implementation of that name. deltac takes no kernels from the hub.",
+        wrong="attn_implementation: flash2",
+        right="attn_implementation: flash_attention_2",
+    ),
 )
