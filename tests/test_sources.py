@@ -246,7 +246,8 @@ def test_more_layers_than_the_checkpoint_has_is_an_error(folder):
     """The new layers would be random, and `heads: auto` would train them whole."""
     model = {"source": str(folder), "class": "AutoModel", "config": {"num_hidden_layers": 3}}
     assert codes(deltac.plan, spec(model)) == ["DLT409"]
-    planned = deltac.plan(spec(model, heads=["encoder.layer.2"]))
+    old = {**LORA, "target": {"module": "query", "layers": "0-1"}}
+    planned = deltac.plan(spec(model, heads=["encoder.layer.2"]) | {"deltas": [old]})
     assert all(head.name.startswith("encoder.layer.2.") for head in planned.heads)
 
 
