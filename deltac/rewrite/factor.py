@@ -21,6 +21,7 @@ from deltac.rewrite.weight_function import (
     WeightFunction,
     additive_part,
     low_rank,
+    shapes_of,
     subfunction,
     trace_weight,
     weight_function,
@@ -43,7 +44,7 @@ def factor(graph: fx.Graph) -> None:
         placement = node.meta.get("deltac")
         if not isinstance(node.target, WeightFunction) or placement is None:
             continue
-        terms = additive_part(trace_weight(placement.operator, placement.new))
+        terms = _whole_terms(placement)
         readers = [(reader, _input_of(reader, node)) for reader in list(node.users)]
         if terms is None or not all(found is not None for _, found in readers):
             if placement.operator.input_dropout:
@@ -57,6 +58,15 @@ def factor(graph: fx.Graph) -> None:
         graph.erase_node(node)
     _drop_double_transposes(graph)
     drop_unused(graph)
+
+
+def _whole_terms(placement: Placement) -> list[tuple[float, fx.Node]] | None:
+    """The added terms, each with its factor; None where there are none or one is broadcast over the weight."""
+    function = trace_weight(placement.operator, placement.new)
+    terms = additive_part(function)
+    whole = tuple(placement.site.shape)
+    shapes = shapes_of(function, [whole, *(new.shape for new in placement.new.values())])
+    return terms if all(shapes[term] == whole for _, term in terms or ()) else None
 
 
 def _input_of(reader: fx.Node, weight: fx.Node) -> fx.Node | None:

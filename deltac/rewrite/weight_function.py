@@ -9,10 +9,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from torch import fx
+from torch import fx, nn
 
 from deltac.operators import Operator
 from deltac.rewrite.source import Source, drop_unused, source_of
+from deltac.sites import Shape
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,22 @@ def _name(node: Any) -> str:
     if not isinstance(node, fx.Node) or node.op not in ("call_function", "call_method"):
         return ""
     return node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
+
+
+def shapes_of(graph: fx.Graph, inputs: Iterable[Shape]) -> dict[fx.Node, Shape]:
+    """The shape of every node of a traced weight function, for inputs of these shapes; nothing is computed."""
+    shapes: dict[fx.Node, Shape] = {}
+
+    class Recorder(fx.Interpreter):
+        def run_node(self, n: fx.Node) -> Any:
+            value = super().run_node(n)
+            shapes[n] = tuple(getattr(value, "shape", ()))
+            return value
+
+    Recorder(fx.GraphModule(nn.Module(), graph)).run(
+        *(torch.empty(s, device="meta") for s in inputs)
+    )
+    return shapes
 
 
 def low_rank(node: fx.Node) -> tuple[fx.Node, fx.Node] | None:
