@@ -271,3 +271,23 @@ def test_attention_of_another_machine_plans_here_and_compiles_there(folder):
 def test_attention_is_taken_over(folder):
     model = {"source": str(folder), "class": "AutoModel", "attn_implementation": "eager"}
     assert deltac.compile(spec(model)).model.config._attn_implementation == "eager"
+
+
+def test_a_mixture_of_experts_plans_on_shapes():
+    """Its grouped product asks for values; the skeleton uses the batched one."""
+    config = {
+        "model_type": "mixtral",
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "num_local_experts": 4,
+        "vocab_size": 50,
+    }
+    lora = {"operator": "lora", "rank": 2, "target": {"module": "q_proj"}}
+    model = {"config": config, "class": "AutoModelForCausalLM"}
+    compiled = deltac.compile({"version": 1, "model": model, "deltas": [lora]})
+    assert compiled.manifest["counts"]["delta"] == 2 * 2 * (32 + 32)
+    ids = torch.arange(6).reshape(1, 6)
+    assert compiled.model(input_ids=ids).logits.shape == (1, 6, 50)

@@ -44,7 +44,11 @@ def skeleton_of(model: nn.Module) -> tuple[nn.Module, FakeTensorMode]:
             fake = nn.Parameter(fake, requires_grad=tensor.requires_grad)
         memo[id(tensor)] = fake
     # deepcopy looks each tensor up in the memo, so it copies the structure and takes the fakes for the values.
-    return copy.deepcopy(model, memo).eval(), mode
+    skeleton = copy.deepcopy(model, memo).eval()
+    if isinstance(skeleton, PreTrainedModel) and skeleton._can_set_experts_implementation():
+        # The grouped product of mixtures of experts asks for values; the batched one runs on shapes.
+        skeleton.set_experts_implementation("batched_mm")
+    return skeleton, mode
 
 
 def for_shapes(config: PreTrainedConfig) -> PreTrainedConfig:

@@ -113,6 +113,7 @@ class _Recorder(TorchFunctionMode):
             return out
         node_args, node_kwargs = pytree.tree_map(self._argument, (tuple(args), kwargs or {}))
         node = self.trace.graph.call_function(func, node_args, node_kwargs, name=_node_name(name))
+        node.meta["scope"] = self.scope
         if isinstance(out, torch.Tensor):
             self._set(out, node)
             return out
