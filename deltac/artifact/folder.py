@@ -54,12 +54,17 @@ def write_folder(folder: Path, files: dict[str, bytes]) -> None:
             path.write_bytes(content)
         made.chmod(0o777 & ~_umask())
         if folder.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-            os.replace(folder, old / "old")  # noqa: PTH105 - Path.replace would say the same
-            os.replace(made, folder)  # noqa: PTH105
-            shutil.rmtree(old)
+            aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent)) / "old"
+            folder.rename(aside)
+            try:
+                made.rename(folder)
+            except OSError:
+                aside.rename(folder)
+                aside.parent.rmdir()
+                raise
+            shutil.rmtree(aside.parent)
         else:
-            os.replace(made, folder)  # noqa: PTH105
+            made.rename(folder)
     finally:
         shutil.rmtree(made, ignore_errors=True)
 

@@ -20,11 +20,20 @@ DELTA, HEADS = "delta.safetensors", "heads.safetensors"
 def tensor_files(
     manifest: Mapping[str, Any], values: Mapping[str, torch.Tensor]
 ) -> dict[str, bytes]:
-    """The files for the tensors that the manifest lists."""
+    """The files for the tensors that the manifest lists.
+
+    Raises:
+        DeltacError: DLT707, a value is not in memory.
+    """
     parts: dict[str, dict[str, torch.Tensor]] = {DELTA: {}, HEADS: {}}
     for row in manifest["tensors"]:
         file = HEADS if row["set"] == "heads" else DELTA
-        parts[file][row["name"]] = values[row["name"]].detach().to("cpu").contiguous()
+        value = values[row["name"]].detach()
+        if value.device.type == "meta":
+            message = f"{row['name']} is offloaded: its values are not in the model"
+            fix = "save before offloading, or take the offloading hooks off first"
+            raise DeltacError([Diagnostic("DLT707", message, fix=fix)])
+        parts[file][row["name"]] = value.to("cpu").contiguous()
     # One metadata key at most: the order of several is not fixed, and the bytes must be.
     return {
         file: save(tensors, {"format": "pt"})

@@ -31,6 +31,16 @@ CODES = (
     ),
     _code("DLT706", "not-a-compiled-model", "The model carries no delta of deltac."),
     _code(
+        "DLT707",
+        "values-offloaded",
+        "The delta's values are not in the model: it was offloaded. Save before offloading.",
+    ),
+    _code(
+        "DLT708",
+        "other-spec",
+        "The checkpoint was made from another spec than the model that it is loaded into.",
+    ),
+    _code(
         "DLT711",
         "base-class",
         "The base is another architecture than the one the delta was made for.",
