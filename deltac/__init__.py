@@ -31,7 +31,17 @@ __all__ = ["Compiled", "DeltaTrainer", "DeltacError", "compile", "load", "plan",
 def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module 'deltac' has no attribute '{name}'")
-    return getattr(importlib.import_module(_PUBLIC[name]), name)
+    try:
+        module = importlib.import_module(_PUBLIC[name])
+    except ModuleNotFoundError as error:
+        library = (error.name or "deltac").split(".")[0]
+        if library == "deltac":
+            raise
+        from deltac.diagnostics import DeltacError
+
+        message = f"deltac.{name} needs {library}, which is not installed"
+        raise DeltacError.of("DLT801", message, fix="pip install 'deltac[model]'") from None
+    return getattr(module, name)
 
 
 def __dir__() -> list[str]:

@@ -48,9 +48,7 @@ def test_bad_patterns(text):
     assert caught.value.code == "DLT112"
 
 
-@pytest.mark.parametrize(
-    "text", ["re:", "re:(", "re:[[a]", "re:" + "(" * 900, "re:a{99999999999}"]
-)
+@pytest.mark.parametrize("text", ["re:", "re:(", "re:[[a]", "re:" + "(" * 900, "re:a{99999999999}"])
 def test_bad_expressions(text):
     with pytest.raises(TargetError) as caught:
         Pattern.parse(text)
