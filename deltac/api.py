@@ -13,6 +13,7 @@ from deltac.artifact.base import check_base
 from deltac.artifact.code import code_files
 from deltac.artifact.folder import read_manifest
 from deltac.artifact.manifest import make_manifest
+from deltac.artifact.spec import made_from, recorded_files, spec_files
 from deltac.artifact.tensors import check_tensors, read_tensors, tensor_files
 from deltac.compiled import Compiled, DeltaState, content_of, root_class
 from deltac.model.weights import content_hash, fresh_values, load_base
@@ -28,7 +29,12 @@ __all__ = ["compile", "load", "plan", "validate"]
 
 
 def plan(
-    spec: SpecLike, model: PreTrainedModel | None = None, *, trust_remote_code: bool = False
+    spec: SpecLike,
+    model: PreTrainedModel | None = None,
+    *,
+    trust_remote_code: bool = False,
+    variables: Mapping[str, Any] | None = None,
+    root: Path | None = None,
 ) -> Plan:
     """What compiling would do: sites, names, shapes, counts. Reads no weights.
 
@@ -36,15 +42,25 @@ def plan(
         spec: a path, YAML text, or a dict.
         model: the base, if it is at hand; else the spec's `model` section names it.
         trust_remote_code: whether code from the hub may run; never unless asked.
+        variables: values of the spec's variables, over those of its `vars`.
+        root: the folder that bases and files of the model must lie in; None for the spec's repository, or else its
+            own folder.
 
     Raises:
         DeltacError: every problem found, with its code, file, line and column.
     """
-    return prepare(spec, model, trust_remote_code=trust_remote_code).plan
+    return prepare(
+        spec, model, trust_remote_code=trust_remote_code, variables=variables, root=root
+    ).plan
 
 
 def compile(
-    spec: SpecLike, model: PreTrainedModel | None = None, *, trust_remote_code: bool = False
+    spec: SpecLike,
+    model: PreTrainedModel | None = None,
+    *,
+    trust_remote_code: bool = False,
+    variables: Mapping[str, Any] | None = None,
+    root: Path | None = None,
 ) -> Compiled:
     """Rewrites a model as a spec says: frozen, with the delta in place and trainable.
 
@@ -53,6 +69,9 @@ def compile(
         model: the base to rewrite in place; None loads the one that the spec names. No value of it changes, and after
             an error it is as before.
         trust_remote_code: whether code from the hub may run; never unless asked.
+        variables: values of the spec's variables, over those of its `vars`.
+        root: the folder that bases and files of the model must lie in; None for the spec's repository, or else its
+            own folder.
 
     Returns:
         The compiled model, in the training mode that the base was in.
@@ -60,7 +79,9 @@ def compile(
     Raises:
         DeltacError: every problem found, with its code, file, line and column.
     """
-    prepared = prepare(spec, model, trust_remote_code=trust_remote_code)
+    prepared = prepare(
+        spec, model, trust_remote_code=trust_remote_code, variables=variables, root=root
+    )
     return _compile(prepared, model)
 
 
@@ -82,7 +103,20 @@ def load(
     prepared = prepare_artifact(folder, manifest, model, trust_remote_code)
     values = read_tensors(folder, manifest)
     check_tensors(make_manifest(prepared.plan, prepared.origin)["tensors"], values)
-    return _compile(prepared, model, values, manifest)
+    compiled = _compile(prepared, model, values, manifest)
+    _keep_spec(compiled.model.delta_state, folder, manifest)
+    return compiled
+
+
+def _keep_spec(state: DeltaState, folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Lets a loaded delta remember the files that its spec was made from, and the places in them."""
+    if made_from(manifest):
+        state.spec = recorded_files(folder, manifest)
+        state.manifest["spec"] = manifest["spec"]
+        spans = {row["name"]: row["span"] for row in manifest["tensors"] if "span" in row}
+        for row in state.manifest["tensors"]:
+            if row["name"] in spans:
+                row["span"] = spans[row["name"]]
 
 
 def initial_files(prepared: Prepared) -> dict[str, bytes]:
@@ -172,9 +206,7 @@ def _verified_skeleton(prepared: Prepared) -> PreTrainedModel:
 def _state(prepared: Prepared) -> DeltaState:
     spec = prepared.plan.spec
     manifest = make_manifest(prepared.plan, prepared.origin)
-    return DeltaState(
-        manifest, spec.document.source.text, spec.description, code_files(prepared.rewriting)
-    )
+    return DeltaState(manifest, spec_files(spec), spec.description, code_files(prepared.rewriting))
 
 
 def _initial_values(planned: Plan) -> dict[str, torch.Tensor]:

@@ -29,7 +29,7 @@ class DeltaState:
 
     Attributes:
         manifest: see `deltac.artifact.manifest`.
-        spec_text: the spec, verbatim.
+        spec: the files of the spec, path → content, see `deltac.artifact.spec`.
         description: the spec's description, for the card.
         code: the generated code, file name → text.
         originals: the base's values of the parameters that are tuned in place.
@@ -38,7 +38,7 @@ class DeltaState:
     """
 
     manifest: dict[str, Any]
-    spec_text: str
+    spec: dict[str, bytes]
     description: str
     code: dict[str, bytes]
     originals: dict[str, torch.Tensor] = field(default_factory=dict)
@@ -176,7 +176,7 @@ class Compiled:
         return {
             **tensors,
             **state.code,
-            "spec.delta.yaml": state.spec_text.encode(),
+            **state.spec,
             "README.md": card(manifest, state.description).encode(),
             MANIFEST: to_json(manifest).encode(),
         }

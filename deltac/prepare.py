@@ -38,10 +38,15 @@ class Prepared:
 
 
 def prepare(
-    spec: SpecLike, model: PreTrainedModel | None = None, *, trust_remote_code: bool = False
+    spec: SpecLike,
+    model: PreTrainedModel | None = None,
+    *,
+    trust_remote_code: bool = False,
+    variables: Mapping[str, Any] | None = None,
+    root: Path | None = None,
 ) -> Prepared:
     """Validates, traces, plans and generates the code of a spec, all on shapes."""
-    checked = spec if isinstance(spec, Spec) else _load_spec(spec)
+    checked = spec if isinstance(spec, Spec) else _load_spec(spec, variables=variables, root=root)
     base = Path(spec).parent if isinstance(spec, (str, Path)) and "\n" not in str(spec) else Path()
     origin, cls, config, graph = _open(checked, model, base, trust_remote_code)
     planned = make_plan(checked, graph, fresh_parameters(cls, config, origin, graph))
@@ -170,8 +175,8 @@ def base_names(graph: ModelGraph, heads: list[str]) -> list[str]:
     return [name for name in graph.parameters if name not in heads]
 
 
-def _load_spec(source: SpecLike) -> Spec:
-    return load_spec(source, extra_fragment=lambda name: fragment(get(name).operator))
+def _load_spec(source: SpecLike, **given: Any) -> Spec:
+    return load_spec(source, extra_fragment=lambda name: fragment(get(name).operator), **given)
 
 
 def _check_operators(manifest: Mapping[str, Any]) -> None:

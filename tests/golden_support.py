@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from deltac.diagnostics import Diagnostic
+from deltac.spec.files import Folder
 from deltac.spec.load import inspect_bytes
 
 FOLDER = Path(__file__).parent / "golden" / "diagnostics"
@@ -83,7 +84,8 @@ def expected(path: Path) -> list[tuple[str, str, int, int]]:
 
 def diagnose(path: Path) -> list[Diagnostic]:
     """What deltac says about a golden spec, which is named by its file name alone."""
-    return list(inspect_bytes(path.read_bytes(), path.name, fragments=FRAGMENTS)[1])
+    place = Folder(FOLDER), path.name
+    return list(inspect_bytes(path.read_bytes(), path.name, fragments=FRAGMENTS, place=place)[1])
 
 
 def found(diagnostics: list[Diagnostic]) -> list[tuple[str, str, int, int]]:

@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from deltac.artifact.spec import made_from
 from deltac.diagnostics import DeltacError, Diagnostic
 
 MANIFEST = "manifest.json"
@@ -91,6 +92,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         version, files = manifest["format"], manifest["files"]
         names = [*files.items(), (manifest["spec"]["file"], manifest["spec"])]
+        names += made_from(manifest).items()
     except (OSError, ValueError, KeyError, TypeError) as error:
         message = (
             f"'{folder}' is no artifact of deltac: {path.name}: {type(error).__name__}: {error}"

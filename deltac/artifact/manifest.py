@@ -11,6 +11,7 @@ import transformers
 from transformers import PreTrainedConfig
 
 import deltac
+from deltac.artifact.spec import spec_section
 from deltac.model.fold import fold, fold_values
 from deltac.model.graph import ModelGraph
 from deltac.model.source import Origin
@@ -31,7 +32,6 @@ _META = {
 def make_manifest(plan: Plan, origin: Origin) -> dict[str, Any]:
     """The manifest of a plan, before any value is known. Sorted; no time, no path of a machine."""
     spec, counts = plan.spec, plan.counts
-    text = spec.document.source.text
     return {
         "format": FORMAT,
         "name": spec.name,
@@ -40,11 +40,7 @@ def make_manifest(plan: Plan, origin: Origin) -> dict[str, Any]:
             "torch": torch.__version__.split("+")[0],
             "transformers": transformers.__version__,
         },
-        "spec": {
-            "file": "spec.delta.yaml",
-            "sha256": hashlib.sha256(text.encode()).hexdigest(),
-            "seed": spec.seed,
-        },
+        "spec": spec_section(spec),
         "base": describe_base(plan.graph, origin, [head.name for head in plan.heads]),
         "operators": _operators(plan),
         "deltas": _deltas(plan),
@@ -180,11 +176,11 @@ def _tensors(plan: Plan) -> list[dict[str, Any]]:
     for name, placement, _own, new in plan.added():
         part = "factor" if placement.site.kind == "weight" else "added"
         rows.append(
-            _row(name, list(new.shape), placement.dtype, describe(new.init), part, placement)
+            _row(plan, name, list(new.shape), placement.dtype, describe(new.init), part, placement)
         )
     for name, placement in plan.tuned().items():
         info = plan.graph.parameters[name]
-        rows.append(_row(name, list(info.shape), info.dtype, "base", "tuned", placement))
+        rows.append(_row(plan, name, list(info.shape), info.dtype, "base", "tuned", placement))
     for head in plan.heads:
         init = "model" if head.fresh else "base"
         rows.append(
@@ -200,9 +196,14 @@ def _tensors(plan: Plan) -> list[dict[str, Any]]:
 
 
 def _row(
-    name: str, shape: list[int], dtype: str, init: str, part: str, placement: Placement
+    plan: Plan,
+    name: str,
+    shape: list[int],
+    dtype: str,
+    init: str,
+    part: str,
+    placement: Placement,
 ) -> dict[str, Any]:
-    start = placement.span.start
     return {
         "name": name,
         "shape": shape,
@@ -213,5 +214,5 @@ def _row(
         "operator": placement.delta.operator,
         "site": placement.site.path,
         "kind": placement.site.kind,
-        "span": f"{start.line}:{start.column}",
+        "span": plan.spec.document.where(placement.span),
     }

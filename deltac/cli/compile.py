@@ -9,6 +9,7 @@ import click
 
 from deltac.cli._model import format_option, remote_code, render_report, require_libraries
 from deltac.cli._output import Output, output_format
+from deltac.cli._reuse import given, reuse_options
 
 
 @click.command("compile")
@@ -23,6 +24,7 @@ from deltac.cli._output import Output, output_format
 @click.option("--force", is_flag=True, help="Replace a folder that holds a trained delta.")
 @format_option
 @remote_code
+@reuse_options
 @output_format
 @click.pass_obj
 def command(
@@ -39,7 +41,7 @@ def command(
     from deltac.model.weights import weight_bytes
     from deltac.prepare import prepare
 
-    prepared = prepare(Path(spec), trust_remote_code=trust_remote_code)
+    prepared = prepare(Path(spec), trust_remote_code=trust_remote_code, **given())
     target = Path(folder) if folder else Path("build") / prepared.plan.spec.name
     check_writable(target, overwrite=force)
     output.diagnostics(prepared.plan.warnings)

@@ -9,6 +9,7 @@ import click
 from deltac.cli._files import spec_files
 from deltac.cli._model import format_option, remote_code, render_report, require_libraries
 from deltac.cli._output import Output, output_format
+from deltac.cli._reuse import given, reuse_options
 from deltac.diagnostics import DeltacError, Diagnostic
 
 
@@ -16,6 +17,7 @@ from deltac.diagnostics import DeltacError, Diagnostic
 @click.argument("paths", nargs=-1, required=True)
 @format_option
 @remote_code
+@reuse_options
 @output_format
 @click.pass_obj
 def command(output: Output, paths: tuple[str, ...], form: str, trust_remote_code: bool) -> int:
@@ -32,7 +34,7 @@ def command(output: Output, paths: tuple[str, ...], form: str, trust_remote_code
             try:
                 # A text is known by its line break, a path by having none.
                 source = click.get_text_stream("stdin").read() + "\n" if name == "-" else Path(name)
-                planned = plan(source, trust_remote_code=trust_remote_code)
+                planned = plan(source, trust_remote_code=trust_remote_code, **given())
             except DeltacError as error:
                 errors += error.diagnostics
                 continue

@@ -9,9 +9,11 @@ from typing import Any
 import click
 
 from deltac.cli._files import spec_files
+from deltac.cli._reuse import given, reuse_options
 from deltac.cli._output import Output, output_format
 from deltac.diagnostics import DeltacError, Diagnostic
 from deltac.diagnostics.full import printable
+from deltac.spec.files import Folder
 from deltac.spec.load import inspect, inspect_bytes
 from deltac.spec.yaml import MAX_BYTES
 
@@ -21,6 +23,7 @@ CHECKED = "schema"
 
 @click.command("validate")
 @click.argument("paths", nargs=-1, required=True)
+@reuse_options
 @output_format
 @click.pass_obj
 def command(output: Output, paths: tuple[str, ...]) -> int:
@@ -50,8 +53,16 @@ def command(output: Output, paths: tuple[str, ...]) -> int:
 def _check(name: str) -> list[Diagnostic]:
     if name == "-":
         content = click.get_binary_stream("stdin").read(MAX_BYTES + 1)
-        return list(inspect_bytes(content, "<stdin>", extra_fragment=_installed_fragment)[1])
-    return list(inspect(Path(name), extra_fragment=_installed_fragment)[1])
+        place, variables = Folder.of(Path("<stdin>"), given()["root"]), given()["variables"]
+        found = inspect_bytes(
+            content,
+            "<stdin>",
+            extra_fragment=_installed_fragment,
+            variables=variables,
+            place=place,
+        )
+        return list(found[1])
+    return list(inspect(Path(name), extra_fragment=_installed_fragment, **given())[1])
 
 
 def _report(output: Output, name: str, problems: list[Diagnostic]) -> None:

@@ -29,7 +29,9 @@ class Diagnostic:
     def __post_init__(self) -> None:
         if self.code not in CODES:
             raise KeyError(f"{self.code} is not in deltac/diagnostics/catalogue")
-        object.__setattr__(self, "notes", tuple(self.notes))
+        told = self.span.notes if self.span else ()
+        notes = dict.fromkeys((*self.notes, *told))  # each once, also when copied
+        object.__setattr__(self, "notes", tuple(notes))
 
     @property
     def entry(self) -> Code:

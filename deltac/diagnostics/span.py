@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bisect
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 # YAML 1.2 and editors agree on these three line breaks.
@@ -55,11 +55,20 @@ class Position:
 
 @dataclass(frozen=True)
 class Span:
-    """A stretch of a source. `end` is the place after its last character."""
+    """A stretch of a source.
+
+    Attributes:
+        source: the text.
+        start: the place of its first character.
+        end: the place after its last character.
+        notes: how the value there came about, where the text does not show that; diagnostics that
+            point here repeat them.
+    """
 
     source: Source
     start: Position
     end: Position
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def text(self) -> str:

@@ -71,7 +71,7 @@ class Composer:
                 self._put(node, None)
             elif isinstance(event, yaml.CollectionStartEvent):
                 data: dict | list = {} if isinstance(event, yaml.MappingStartEvent) else []
-                node = Node(data, start, end, closed=False)
+                node = Node(data, start, end, self.place, closed=False)
                 self._anchor(event, node)
                 self.stack.append(_Open(node, bool(event.flow_style)))
             elif isinstance(event, yaml.CollectionEndEvent):
@@ -101,7 +101,7 @@ class Composer:
         if plain and not value and self.stack and self.stack[-1].key is not None:
             # A key without a value: the key is all there is to point at.
             start, end = self.stack[-1].key.start, self.stack[-1].key.end
-        return Node(data, start, end)
+        return Node(data, start, end, self.place)
 
     def _alias(self, event: yaml.AliasEvent, start: int, end: int) -> Node | None:
         node = self.anchors.get(event.anchor)
@@ -111,6 +111,7 @@ class Composer:
             message = f"`*{event.anchor}` stands inside the value that it refers to"
             self._add("DLT013", message, start, end)
             return None
+        node.aliased = True
         return node
 
     def _anchor(self, event: yaml.NodeEvent, node: Node) -> None:
@@ -147,7 +148,7 @@ class Composer:
         else:
             if not top.refused:
                 top.node.data[top.key.data] = node.data
-                top.node.keys[top.key.data] = (top.key.start, top.key.end)
+                top.node.keys[top.key.data] = top.key
                 self._adopt(top.node, top.key.data, node)
             elif top.key.data == "<<" and isinstance(node.data, dict):
                 for key, child in node.children.items():
@@ -177,7 +178,7 @@ class Composer:
             self.problems.add("DLT010", message, span, fix=fix)
             return False
         if key.data in mapping.keys:
-            first = self.place(*mapping.keys[key.data])
+            first = mapping.keys[key.data].span
             self.problems.add(
                 "DLT009",
                 f"the key `{phrases.short(key.data)}` is here twice",

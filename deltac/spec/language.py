@@ -109,8 +109,12 @@ _DELTA = {
             "enum": ["float32", "base"],
             "default": "float32",
         },
+        "remove": {
+            "description": "Alone with `name`, in a spec that extends another: removes the base's "
+            "delta of that name.",
+            "const": True,
+        },
     },
-    "required": ["operator", "target"],
     # One rule per operator follows; each also says which keys there are.
     "allOf": [],
 }
@@ -175,6 +179,27 @@ SPEC: dict[str, Any] = {
                 "pattern": f"^{_NAMES}$",
             },
             "description": {"description": "Free text.", "type": "string"},
+            "extends": {
+                **_texts(
+                    "Bases of this spec: paths relative to this file. Mappings merge by key and "
+                    "null removes a key, `deltas` merge by name and `remove: true` removes one, "
+                    "all else is replaced."
+                ),
+                "pattern": "^[^/~\\\\]",
+            },
+            "vars": {
+                "description": "Values for `${name}` anywhere below; null: must be set by the "
+                "caller (`--set name=value`). `$${` stands for the text `${`.",
+                "type": "object",
+                "minProperties": 1,
+                "patternProperties": {
+                    "^[A-Za-z][A-Za-z0-9_]{0,49}$": {
+                        "description": "The value: text, a number, true, false or null.",
+                        "type": ["string", "number", "boolean", "null"],
+                    }
+                },
+                "additionalProperties": False,
+            },
             "model": _MODEL,
             "deltas": {
                 "description": "The deltas, composed in this order where they meet.",
@@ -198,7 +223,19 @@ SPEC: dict[str, Any] = {
             },
             "budget": _BUDGET,
         },
-        required=["version", "deltas"],
+        required=["version"],
+        patternProperties={
+            "^x-": {"description": "A place for anchors (`&name`); read only through `*name`."}
+        },
+        # What a base says need not be said again.
+        **{
+            "if": {"required": ["extends"]},
+            "then": {},
+            "else": {
+                "required": ["deltas"],
+                "properties": {"deltas": {"items": {"required": ["operator", "target"]}}},
+            },
+        },
     ),
     "definitions": {
         "delta": _DELTA,

@@ -7,8 +7,13 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from deltac.diagnostics import DeltacError, Diagnostic, Problems, Source
+from deltac.diagnostics import DeltacError, Diagnostic, Problems
 from deltac.spec.check import check
+from deltac.spec.files import Folder, OutsideError
+from deltac.spec.ignores import WITHOUT_MODEL, check_ignores, silence
+from deltac.spec.paths import check_paths
+from deltac.spec.resolve import resolve
+from deltac.spec.scalars import Scalar
 from deltac.spec.schema import (
     Schema,
     admit,
@@ -18,12 +23,15 @@ from deltac.spec.schema import (
     operator_names,
 )
 from deltac.spec.spec import Spec, build
-from deltac.spec.yaml import MAX_BYTES, Document, read
+from deltac.spec.yaml import MAX_BYTES, Document, read, read_bytes
 
 #: A path, a text (known by its line breaks), or the content as a dict.
 SpecSource = str | Path | Mapping[str, Any]
 #: Gives the schema fragment of an operator that an installed package registers.
 ExtraFragment = Callable[[str], Mapping[str, Any]]
+
+#: The root folder that a spec may name files of, and the spec's path in it.
+Place = tuple[Folder, str]
 
 #: The entry points under which packages register operators.
 GROUP = "deltac.operators"
@@ -34,6 +42,8 @@ def load_spec(
     *,
     fragments: Mapping[str, Mapping[str, Any]] | None = None,
     extra_fragment: ExtraFragment | None = None,
+    variables: Mapping[str, Scalar] | None = None,
+    root: Path | None = None,
 ) -> Spec:
     """Reads and checks a spec as far as that goes without a model.
 
@@ -42,11 +52,20 @@ def load_spec(
         fragments: schema fragments by operator; without them the committed schema is used.
         extra_fragment: called with the name of an operator that the schema does not know and that
             an installed package registers; it imports that package.
+        variables: values of the spec's variables, over those that it gives itself.
+        root: the folder that bases and files of the model must lie in; None for the repository of
+            the spec, or else its folder.
 
     Raises:
         DeltacError: with every problem, sorted by place.
     """
-    spec, problems = inspect(source, fragments=fragments, extra_fragment=extra_fragment)
+    spec, problems = inspect(
+        source,
+        fragments=fragments,
+        extra_fragment=extra_fragment,
+        variables=variables,
+        root=root,
+    )
     problems.raise_if_any()
     assert spec is not None
     return spec
@@ -57,9 +76,18 @@ def validate(
     *,
     fragments: Mapping[str, Mapping[str, Any]] | None = None,
     extra_fragment: ExtraFragment | None = None,
+    variables: Mapping[str, Scalar] | None = None,
+    root: Path | None = None,
 ) -> list[Diagnostic]:
     """Every problem of a spec that shows without a model, sorted by place. Takes as `load_spec`."""
-    return list(inspect(source, fragments=fragments, extra_fragment=extra_fragment)[1])
+    found = inspect(
+        source,
+        fragments=fragments,
+        extra_fragment=extra_fragment,
+        variables=variables,
+        root=root,
+    )
+    return list(found[1])
 
 
 def inspect(
@@ -67,9 +95,17 @@ def inspect(
     *,
     fragments: Mapping[str, Mapping[str, Any]] | None = None,
     extra_fragment: ExtraFragment | None = None,
+    variables: Mapping[str, Scalar] | None = None,
+    root: Path | None = None,
 ) -> tuple[Spec | None, Problems]:
     """The spec, if it has no errors, and every problem. Takes as `load_spec`."""
-    return _finish(*read_document(source), fragments, extra_fragment)
+    try:
+        place = place_of(source, root)
+    except OutsideError:
+        message = f"{source} does not lie in the root folder {root}"
+        return None, _problems(DeltacError.of("DLT862", message))
+    found = read_document(source)
+    return _finish(*found, fragments, extra_fragment, variables or {}, place)
 
 
 def inspect_bytes(
@@ -78,9 +114,21 @@ def inspect_bytes(
     *,
     fragments: Mapping[str, Mapping[str, Any]] | None = None,
     extra_fragment: ExtraFragment | None = None,
+    variables: Mapping[str, Scalar] | None = None,
+    place: Place | None = None,
 ) -> tuple[Spec | None, Problems]:
-    """As `inspect`, for the content of a file or stream."""
-    return _finish(*read_bytes(content, name), fragments, extra_fragment)
+    """As `inspect`, for the content of a file or stream.
+
+    Args:
+        content: the bytes.
+        name: what messages call it.
+        fragments: as `inspect`.
+        extra_fragment: as `inspect`.
+        variables: as `inspect`.
+        place: the root folder, and the path in it that paths of the spec are relative to.
+    """
+    found = read_bytes(content, name)
+    return _finish(*found, fragments, extra_fragment, variables or {}, place)
 
 
 def _finish(
@@ -88,15 +136,53 @@ def _finish(
     problems: Problems,
     fragments: Mapping[str, Mapping[str, Any]] | None,
     extra_fragment: ExtraFragment | None,
+    variables: Mapping[str, Scalar],
+    place: Place | None,
 ) -> tuple[Spec | None, Problems]:
+    if document is None:
+        return None, problems
+    try:
+        document, unknown = resolve(document, place, variables, problems)
+    except DeltacError as error:
+        problems.extend(error.diagnostics)
+        return None, problems
     if document is None:
         return None, problems
     schema = load_schema() if fragments is None else build_schema(fragments)
     schema = _with_installed(schema, document, extra_fragment, problems)
-    problems.extend(check(document, schema))
+    # What a value is that no variable gives can't be told; that there is none was reported.
+    problems.extend(each for each in check(document, schema) if each.span not in unknown)
+    check_paths(document, place, problems)
+    problems = _silenced(document, problems)
     if any(each.severity == "error" for each in problems):
         return None, problems
     return build(document), problems
+
+
+def _silenced(document: Document, problems: Problems) -> Problems:
+    """The problems without the warnings that comments silence, with the faults of such comments."""
+    problems.extend(check_ignores(document))
+    kept = Problems()
+    kept.extend(silence(document, problems, WITHOUT_MODEL))
+    return kept
+
+
+def place_of(source: SpecSource, root: Path | None = None) -> Place | None:
+    """The root folder of a spec's file and the spec's path in it; None for a text or a dict.
+
+    Raises:
+        OutsideError: the file does not lie in `root`.
+    """
+    if isinstance(source, Mapping) or (isinstance(source, str) and _is_text(source)):
+        return None
+    try:
+        return Folder.of(Path(source), root)
+    except (OSError, ValueError):
+        return None  # no such path: reading it says so
+
+
+def _is_text(source: str) -> bool:
+    return "\n" in source or "\r" in source
 
 
 def read_document(source: SpecSource) -> tuple[Document | None, Problems]:
@@ -106,7 +192,7 @@ def read_document(source: SpecSource) -> tuple[Document | None, Problems]:
             return Document.from_data(source), Problems()
         except DeltacError as error:
             return None, _problems(error)
-    if isinstance(source, str) and ("\n" in source or "\r" in source):
+    if isinstance(source, str) and _is_text(source):
         return read(source, "<text>")
     name = str(source)
     try:
@@ -117,22 +203,6 @@ def read_document(source: SpecSource) -> tuple[Document | None, Problems]:
         reason = getattr(error, "strerror", None) or str(error)
         return None, _problems(DeltacError.of("DLT831", f"can't read {name}: {reason.lower()}"))
     return read_bytes(content, name)
-
-
-def read_bytes(content: bytes, name: str) -> tuple[Document | None, Problems]:
-    """The document of a file's content, as far as it can be read, and the problems."""
-    try:
-        return read(content.decode("utf-8"), name)
-    except UnicodeDecodeError as error:
-        problems = Problems()
-        if len(content) > MAX_BYTES:
-            # The reading may have stopped inside a character.
-            return read(content.decode("utf-8", "replace"), name)
-        shown = Source(name, content.decode("utf-8", "replace"))
-        offset = len(content[: error.start].decode("utf-8"))
-        message = f"the byte 0x{content[error.start]:02X} is not UTF-8"
-        problems.add("DLT002", message, shown.span(offset, offset + 1), fix="save it as UTF-8")
-        return None, problems
 
 
 def _with_installed(

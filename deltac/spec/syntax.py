@@ -22,7 +22,7 @@ SLIPS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "DLT017": (
         "`{}` needs quotes: between `{{}}` or `[]`, `${{...}}` is read as YAML",
-        ("deltac replaces no variables: the text stays as it is",),
+        (),
     ),
 }
 

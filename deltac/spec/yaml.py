@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from deltac.diagnostics import Problems, Source, Span
 from deltac.spec import phrases
@@ -11,6 +11,7 @@ from deltac.spec.compose import Composer
 from deltac.spec.dump import dump
 from deltac.spec.mends import Mends
 from deltac.spec.node import Node, Stop
+from deltac.spec.scalars import Scalar
 from deltac.spec.slips import Slip, slip_at
 from deltac.spec.syntax import SLIPS, explain
 
@@ -30,35 +31,53 @@ class Document:
     Attributes:
         source: the name and the text.
         data: the plain Python value: mappings, lists, text, numbers, booleans, None.
+        root: the same with places.
+        files: of a spec that extends others, all files by their path from the root folder, its own
+            first; else empty.
+        variables: the value of each of its variables.
     """
 
-    def __init__(self, source: Source, root: Node, place: Callable[[int, int], Span]) -> None:
+    def __init__(
+        self,
+        source: Source,
+        root: Node,
+        files: Mapping[str, Source] | None = None,
+        variables: Mapping[str, Scalar] | None = None,
+    ) -> None:
         self.source = source
         self.data = root.data
-        self._root = root
-        self._place = place
+        self.root = root
+        self.files = files or {}
+        self.variables = variables or {}
 
     def span(self, path: Path = ()) -> Span:
         """The place of the value at a path of keys and indices, or of its nearest parent."""
-        node = self._root
+        node = self.root
         for part in path:
             child = node.children.get(part)
             if child is None:
                 break
             node = child
-        return self._place(node.start, node.end)
+        return node.span
 
     def key_span(self, path: Path) -> Span:
         """The place of the key at a path; of the value, where the path ends in an index."""
-        node = self._root
+        node = self.root
         for part in path[:-1]:
             child = node.children.get(part)
             if child is None:
-                return self._place(node.start, node.end)
+                return node.span
             node = child
         if path and path[-1] in node.keys:
-            return self._place(*node.keys[path[-1]])
+            return node.keys[path[-1]].span
         return self.span(path)
+
+    def where(self, span: Span) -> str:
+        """Line and column of a place, after its file where that is a base of the spec."""
+        start = span.start
+        others = list(self.files.items())[1:]
+        files = [path for path, source in others if source is span.source]
+        return ":".join([*files, str(start.line), str(start.column)])
 
     @classmethod
     def from_data(cls, data: Mapping, name: str = "<dict>") -> Document:
@@ -90,6 +109,22 @@ def read(text: str, name: str) -> tuple[Document | None, Problems]:
         problems.add("DLT003", message, source.span(match.start(), match.end()))
         return None, problems
     return _read_mending(source, problems), problems
+
+
+def read_bytes(content: bytes, name: str) -> tuple[Document | None, Problems]:
+    """The document of a file's content, as far as it can be read, and the problems."""
+    try:
+        return read(content.decode("utf-8"), name)
+    except UnicodeDecodeError as error:
+        problems = Problems()
+        if len(content) > MAX_BYTES:
+            # The reading may have stopped inside a character.
+            return read(content.decode("utf-8", "replace"), name)
+        shown = Source(name, content.decode("utf-8", "replace"))
+        offset = len(content[: error.start].decode("utf-8"))
+        message = f"the byte 0x{content[error.start]:02X} is not UTF-8"
+        problems.add("DLT002", message, shown.span(offset, offset + 1), fix="save it as UTF-8")
+        return None, problems
 
 
 def _read_mending(source: Source, problems: Problems) -> Document | None:
@@ -125,4 +160,4 @@ def _read_mending(source: Source, problems: Problems) -> Document | None:
     if root is None and not problems:
         fix = "begin with `version: 1`"
         problems.add("DLT007", "the file holds no spec", source.span(0, 0), fix=fix)
-    return Document(source, root, place) if root is not None else None
+    return Document(source, root) if root is not None else None

@@ -76,4 +76,20 @@ CODES = (
         "deltac operators lora",
         exit=2,
     ),
+    Code(
+        "DLT861",
+        "wrong-set",
+        "`--set name=value` gives a variable that the spec does not have, or twice the same.",
+        "deltac validate --set rnak=8 spec.delta.yaml",
+        "deltac validate --set rank=8 spec.delta.yaml",
+        exit=2,
+    ),
+    Code(
+        "DLT862",
+        "wrong-root",
+        "The spec does not lie in the folder that `--root` names.",
+        "deltac validate --root other specs/lora.delta.yaml",
+        "deltac validate --root . specs/lora.delta.yaml",
+        exit=2,
+    ),
 )

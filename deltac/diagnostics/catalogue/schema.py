@@ -169,4 +169,130 @@ CODES: tuple[Code, ...] = (
         _lora("bottleneck: d:16").replace("lora", "adapter"),
         _lora("bottleneck: d/16").replace("lora", "adapter"),
     ),
+    Code(
+        "DLT122",
+        "unused-anchors",
+        "A top-level key that begins with `x-` is a place for anchors. What stands under this one, "
+        "no alias uses, so it would be ignored.",
+        "version: 1\nx-rank: 8\n" + _LORA.removeprefix("version: 1\n"),
+        "version: 1\nx-rank: &rank 8\n" + _lora("rank: *rank").removeprefix("version: 1\n"),
+    ),
+    Code(
+        "DLT123",
+        "unknown-variable",
+        "`${name}` stands for a variable, and the spec's `vars` have none of that name.",
+        _lora('rank: "${rank}"'),
+        _lora('rank: "${rank}"') + "vars: {rank: 8}\n",
+    ),
+    Code(
+        "DLT124",
+        "bad-variable",
+        "A variable that can't be read: its name is letters, digits and `_`, a letter first; its "
+        "value holds no other variable. `$${` stands for the text `${`.",
+        _LORA + 'description: "costs ${5}"\n',
+        _LORA + 'description: "costs $${5}"\n',
+    ),
+    Code(
+        "DLT125",
+        "variable-not-set",
+        "A variable of the spec is null, which means that whoever uses the spec must set it: "
+        "`--set name=value`, or `vars` in a spec that extends this one.",
+        _lora('rank: "${rank}"') + "vars: {rank: null}\n",
+        _lora('rank: "${rank}"') + "vars: {rank: 8}\n",
+    ),
+    Code(
+        "DLT126",
+        "unused-variable",
+        "Nothing uses a variable of the spec, so setting it would change nothing.",
+        _lora("rank: 8") + "vars: {rank: 8}\n",
+        _lora('rank: "${rank}"') + "vars: {rank: 8}\n",
+    ),
+    Code(
+        "DLT127",
+        "replaced-too-long",
+        "With its variables and aliases replaced, the spec is longer than any spec needs to be.",
+    ),
+    Code(
+        "DLT131",
+        "extends-path",
+        "A base is named by a path relative to the file that extends it: no absolute path, no "
+        "address, no variable; `/` between folders.",
+    ),
+    Code(
+        "DLT132",
+        "extends-outside",
+        "A base lies outside the root folder of the spec, which is the repository that the spec "
+        "lies in, or else its own folder. Links are followed before this is decided.",
+    ),
+    Code(
+        "DLT133",
+        "extends-unreadable",
+        "A base does not exist or can't be read.",
+    ),
+    Code(
+        "DLT134",
+        "extends-circle",
+        "A file extends itself, by way of its bases.",
+    ),
+    Code(
+        "DLT135",
+        "extends-too-much",
+        "A spec extends at most 15 files, 8 deep, and all of them together hold at most 1 MiB.",
+    ),
+    Code(
+        "DLT136",
+        "nothing-to-remove",
+        "`remove: true` stands alone with the `name` of a delta of a base; no base has one of that "
+        "name, or there is no base.",
+        "version: 1\ndeltas:\n  - {name: lora, remove: true}\n",
+        "version: 1\ndeltas: []\n",
+    ),
+    Code(
+        "DLT137",
+        "extends-without-file",
+        "A spec that is given as text or as a dict can't extend a file: a path would be relative "
+        "to nothing.",
+        "extends: base.yaml\n" + _LORA,
+        _LORA,
+    ),
+    Code(
+        "DLT138",
+        "path-outside",
+        "`config_file`, or a `source` that begins with `.`, leads out of the root folder of the "
+        "spec, which is the repository that the spec lies in, or else its own folder. Links are "
+        "followed before this is decided.",
+        _LORA + "model: {config_file: /etc/config.json}\n",
+        _LORA + "model: {config_file: config.json}\n",
+    ),
+    Code(
+        "DLT151",
+        "ignore-form",
+        "A comment that silences a warning names its codes and says why: "
+        "`# deltac: ignore[CODE] reason`, at the end of the line or on a line above it.",
+        _LORA + "# deltac: ignore[DLT206]\nseed: 1\n",
+        _LORA + "seed: 1\n",
+    ),
+    Code(
+        "DLT152",
+        "ignore-unknown-code",
+        "A comment silences a code that deltac does not have.",
+        _LORA + "seed: 1  # deltac: ignore[DLT999] shared on purpose\n",
+        _LORA + "seed: 1\n",
+    ),
+    Code(
+        "DLT153",
+        "ignore-of-error",
+        "A comment silences the code of an error. Only warnings can be silenced.",
+        _LORA + "sede: 1  # deltac: ignore[DLT101] never mind\n",
+        _LORA + "seed: 1\n",
+    ),
+    Code(
+        "DLT154",
+        "ignore-unused",
+        "A comment silences a warning that its line does not raise. What the model says is told only where it was "
+        "looked at.",
+        _LORA + "seed: 1  # deltac: ignore[ignore-unused] no such warning here\n",
+        _LORA + "seed: 1\n",
+        severity="warning",
+    ),
 )

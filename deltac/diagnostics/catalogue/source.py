@@ -120,9 +120,9 @@ CODES: tuple[Code, ...] = (
     Code(
         "DLT017",
         "unquoted-variable",
-        "Between `{}` or `[]`, `${...}` is read as YAML. Quote it. deltac replaces no variables.",
-        "version: 1\ndeltas: []\nmodel: {source: ${BASE}}\n",
-        'version: 1\ndeltas: []\nmodel: {source: "${BASE}"}\n',
+        "Between `{}` or `[]`, `${...}` is read as YAML. Quote it: the quotes make no text of a number.",
+        "version: 1\nvars: {base: a}\ndeltas: []\nmodel: {source: ${base}}\n",
+        'version: 1\nvars: {base: a}\ndeltas: []\nmodel: {source: "${base}"}\n',
     ),
     Code(
         "DLT018",
