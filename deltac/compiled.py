@@ -43,7 +43,6 @@ class DeltaState:
     code: dict[str, bytes]
     originals: dict[str, torch.Tensor] = field(default_factory=dict)
     initial: str = ""
-    disabled: bool = False
     aside: dict[str, torch.Tensor] | None = None
 
 
@@ -127,7 +126,6 @@ class Compiled:
             return
         tuned = self.parameters("tuned")
         state.aside = {name: parameter.data for name, parameter in tuned.items()}
-        self._state.disabled = True
         try:
             set_disabled(self.model, True)
             for name, parameter in tuned.items():
@@ -140,7 +138,6 @@ class Compiled:
                 parameter.data = state.aside[name]
             state.aside = None
             set_disabled(self.model, False)
-            self._state.disabled = False
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
         """Writes the artifact: manifest, delta, heads, spec, code and card. The base is not written.

@@ -97,7 +97,7 @@ class LawsModel(PreTrainedModel):
         """The last hidden state for token numbers; input_ids: [batch, length]."""
         x = self.embed(input_ids)
         for module in self.block:
-            out = module(input_ids if isinstance(module, nn.Embedding) else x)
+            out = module(input_ids if self.config.base == "embedding" else x)
             x = x + (out[0] if isinstance(out, tuple) else out)
         return BaseModelOutput(last_hidden_state=x)
 
