@@ -32,9 +32,9 @@ def describe(rows: list[data.Text]) -> str:
 
 def table(results: list[dict], part: str = "test") -> str:
     """The results in Markdown."""
+    accuracy = f"{part} accuracy, mean (range)"
     lines = [
-        f"| method | {part} accuracy, mean (range) | trained % of the base | delta bytes | s / step "
-        "| learning rate (head) |",
+        f"| method | {accuracy} | trained % of the base | delta bytes | s / step | learning rate (head) |",
         "|---|---|--:|--:|--:|--:|",
     ]
     for row in results:
