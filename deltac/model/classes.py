@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import transformers
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.dynamic_module_utils import get_class_from_dynamic_module
@@ -10,6 +12,9 @@ from transformers.models.auto.auto_factory import _BaseAutoModelClass
 from deltac.diagnostics import Problems, nearest
 from deltac.model.source import Origin
 from deltac.spec import Spec
+
+#: How transformers names its model classes.
+_MODEL_CLASS = re.compile(r"(Model|For[A-Z]\w*)$")
 
 
 def model_class(
@@ -27,7 +32,7 @@ def model_class(
     span = spec.span((*model.path, "class"))
     name = model.class_name or next(iter(config.architectures or ()), None)
     if name is None:
-        fix = "add for example 'class: AutoModelForCausalLM' to 'model'"
+        fix = f"write 'class: ...' in 'model'; {_classes_for(config)}"
         problems.add("DLT255", "neither the spec nor the config names a model class", span, fix=fix)
         problems.raise_if_any()
     own = (getattr(config, "auto_map", None) or {}).get(name)
@@ -39,30 +44,22 @@ def model_class(
         if type(config) in mapping:
             choice = mapping[type(config)]
             return choice[0] if isinstance(choice, tuple) else choice
-        fix = f"classes for it: {', '.join(_auto_classes_for(config)) or 'none'}"
         message = f"{name} has no model for the type '{config.model_type}'"
-        problems.add("DLT257", message, span, fix=fix)
+        problems.add("DLT257", message, span, fix=_classes_for(config))
     elif isinstance(found, type) and issubclass(found, PreTrainedModel):
         if found.config_class is type(config):
             return found
         message = f"{name} takes {found.config_class.__name__}, this is a {type(config).__name__}"
-        problems.add("DLT257", message, span)
+        problems.add("DLT257", message, span, fix=_classes_for(config))
     else:
-        close = nearest(
-            name, [entry for entry in dir(transformers) if "Model" in entry or "For" in entry]
-        )
-        fix = f"did you mean '{close}'?" if close else None
-        problems.add(
-            "DLT256",
-            f"transformers {transformers.__version__} has no model class '{name}'",
-            span,
-            fix=fix,
-        )
+        close = nearest(name, [entry for entry in dir(transformers) if _MODEL_CLASS.search(entry)])
+        fix = f"did you mean '{close}'?" if close else _classes_for(config)
+        problems.add("DLT256", f"transformers has no model class '{name}'", span, fix=fix)
     problems.raise_if_any()
     raise AssertionError("unreachable")
 
 
-def _auto_classes_for(config: PreTrainedConfig) -> list[str]:
+def _classes_for(config: PreTrainedConfig) -> str:
     names = []
     for name in dir(transformers):
         found = getattr(transformers, name, None) if name.startswith("AutoModel") else None
@@ -72,4 +69,4 @@ def _auto_classes_for(config: PreTrainedConfig) -> list[str]:
             and found._model_mapping is not None
         ) and type(config) in found._model_mapping:
             names.append(name)
-    return names
+    return f"classes for it: {', '.join(names) or 'none'}"

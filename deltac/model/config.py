@@ -26,6 +26,7 @@ def read_config(
     *,
     remote_code: bool = False,
     instead: dict[str, Any] | None = None,
+    offline: bool = False,
 ) -> PreTrainedConfig:
     """The config that the spec's `model` section describes, overrides applied.
 
@@ -35,13 +36,14 @@ def read_config(
         base: the folder that `config_file` is relative to.
         remote_code: whether code from the hub may run.
         instead: the config of an artifact, for a `config_file` that is not there any more.
+        offline: whether of the hub only its cache on this machine is asked.
 
     Raises:
         DeltacError: DLT252 to DLT254 for the `config` section, DLT805 to DLT807 for a source that can't be read.
     """
     model = spec.model
     problems = Problems()
-    raw = _raw_config(spec, model, origin, base, remote_code, instead, problems)
+    raw = _raw_config(spec, model, origin, base, remote_code, instead, offline, problems)
     problems.raise_if_any()
     overrides = {key: value for key, value in model.config.items() if key != "model_type"}
     known = _known_keys(raw)
@@ -49,13 +51,16 @@ def read_config(
         if key not in known:
             _unknown_key(problems, spec, model, key, known, raw)
     problems.raise_if_any()
+    # Without a source the default config gives no values: some (a head's size) it computes from the others.
+    alone = origin.kind == "config" and model.config_file is None
+    start = {} if alone else raw.to_dict()
     try:
-        config = type(raw).from_dict(raw.to_dict() | _merged(raw, overrides))
+        config = type(raw).from_dict(start | _merged(raw, overrides, alone=alone))
     except (StrictDataclassError, TypeError, ValueError) as error:
-        span = spec.span((*model.path, "config"))
-        problems.add(
-            "DLT253", f"{type(raw).__name__} refuses these values: {_one_line(error)}", span
-        )
+        reason = _one_line(error)
+        named = [key for key in overrides if f"'{key}'" in reason]
+        span = spec.span((*model.path, "config", *(named if len(named) == 1 else ())))
+        problems.add("DLT253", f"{type(raw).__name__} refuses this: {reason}", span)
         problems.raise_if_any()
     for key, value in overrides.items():
         check_read_back(problems, spec, key, value, getattr(config, key, None))
@@ -80,7 +85,7 @@ def check_read_back(problems: Problems, spec: Spec, key: str, wanted: Any, found
             check_read_back(problems, spec, f"{key}.{part}", value, getattr(found, part, None))
     elif not reads_back(wanted, found):
         span = spec.span((*spec.model.path, "config", *key.split(".")))
-        message = f"'{key}: {wanted}' has no effect: the model keeps {found}"
+        message = f"'{key}: {_yaml(wanted)}' has no effect: the model keeps {_yaml(found)}"
         problems.add("DLT254", message, span, fix=f"remove '{key}'")
 
 
@@ -106,6 +111,7 @@ def _raw_config(
     base: Path,
     remote_code: bool,
     instead: dict[str, Any] | None,
+    offline: bool,
     problems: Problems,
 ) -> PreTrainedConfig | None:
     if model.config_file is not None and instead is not None:
@@ -120,7 +126,7 @@ def _raw_config(
         span = spec.span((*model.path, "source"))
         problems.add("DLT804", f"'{origin.label}' holds no config.json", span)
         return None
-    return _from_transformers(spec, model, origin, remote_code, problems)
+    return _from_transformers(spec, model, origin, remote_code, offline, problems)
 
 
 def _from_file(path: Path, span: Any, problems: Problems) -> PreTrainedConfig | None:
@@ -160,10 +166,16 @@ def _from_type(spec: Spec, model: ModelSpec, problems: Problems) -> PreTrainedCo
 
 
 def _from_transformers(
-    spec: Spec, model: ModelSpec, origin: Origin, remote_code: bool, problems: Problems
+    spec: Spec,
+    model: ModelSpec,
+    origin: Origin,
+    remote_code: bool,
+    offline: bool,
+    problems: Problems,
 ) -> PreTrainedConfig | None:
     span = spec.span((*model.path, "source"))
-    options = {"revision": origin.revision} if origin.revision else {}
+    options: dict[str, Any] = {"revision": origin.revision} if origin.revision else {}
+    options["local_files_only"] = offline
     try:
         with quiet():
             values, _ = PreTrainedConfig.get_config_dict(origin.name, **options)
@@ -214,17 +226,18 @@ def _unknown_key(
     raw: PreTrainedConfig,
 ) -> None:
     close = nearest(key, sorted(known))
-    fix = f"did you mean '{close}'?" if close else None
+    own = [name for name in vars(type(raw)).get("__annotations__", ()) if name in known]
+    fix = f"did you mean '{close}'?" if close else f"its own settings: {', '.join(sorted(own))}"
     span = spec.key_span((*model.path, "config", key))
     problems.add("DLT252", f"{type(raw).__name__} has no setting '{key}'", span, fix=fix)
 
 
-def _merged(raw: PreTrainedConfig, overrides: dict[str, Any]) -> dict[str, Any]:
-    """Overrides with those of sub-configs laid over the sub-config's other values."""
+def _merged(raw: PreTrainedConfig, overrides: dict[str, Any], *, alone: bool) -> dict[str, Any]:
+    """Overrides with those of sub-configs laid over the sub-config's other values, unless they stand alone."""
     merged = {}
     for key, value in overrides.items():
         current = getattr(raw, key, None)
-        nested = isinstance(value, dict) and isinstance(current, PreTrainedConfig)
+        nested = isinstance(value, dict) and isinstance(current, PreTrainedConfig) and not alone
         merged[key] = current.to_dict() | value if nested else value
     if "num_labels" in overrides:
         # num_labels is a view of id2label: both in one dict would fight.
@@ -254,6 +267,11 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
     return str(value).removeprefix("torch.") if isinstance(value, torch.dtype) else value
+
+
+def _yaml(value: Any) -> str:
+    """A value as a spec writes it: `false`, not `False`."""
+    return json.dumps(_plain(value), ensure_ascii=False, default=str)
 
 
 def _one_line(error: Exception) -> str:

@@ -61,6 +61,17 @@ def _fold_at(
     return folded
 
 
+def shown(paths: Iterable[str], limit: int = 6) -> str:
+    """The folded paths on one line; of many the first ones, and how many more there are.
+
+    >>> shown(["h.0.q", "h.1.q", "a", "b"], limit=2)
+    'h.{0-1}.q, a and 1 more'
+    """
+    folded = fold(paths)
+    more = f" and {len(folded) - limit} more" if len(folded) > limit else ""
+    return ", ".join(folded[:limit]) + more
+
+
 def ranges(numbers: Iterable[int]) -> str:
     """Sorted numbers as ranges.
 

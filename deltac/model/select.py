@@ -2,38 +2,65 @@
 
 from __future__ import annotations
 
-import difflib
-from dataclasses import dataclass
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 
-from deltac.diagnostics import Problems
-from deltac.model.fold import fold, ranges
+from deltac.diagnostics import Problems, Span
+from deltac.model.fold import ranges, shown
 from deltac.model.graph import ModelGraph
+from deltac.model.nearby import endings, other_key, weights_of
 from deltac.spec import LayerRange, OutOfRangeError, Pattern, Spec, TargetSpec
 
-_SHOWN = 6
+Path = tuple[str | int, ...]
 
 
 @dataclass(frozen=True)
 class Selection:
-    """What a target selects: paths of modules, or full names of parameters where the target has `parameter`.
+    """What a target selects: paths of modules, full names of parameters, or both.
 
     Attributes:
         names: in the model's own order.
-        by_entry: for each entry of the lists `module`, `class` and `parameter`, how many names it selects.
-        are_parameters: whether the names are parameters.
+        entries: place in the document of each entry of `module`, `class` and `parameter` → what of `names` it matches.
     """
 
-    names: tuple[str, ...]
-    by_entry: dict[str, int]
-    are_parameters: bool
+    names: tuple[str, ...] = ()
+    entries: Mapping[Path, frozenset[str]] = field(default_factory=dict)
+
+    def span(self, spec: Spec, target: TargetSpec, names: Collection[str]) -> Span:
+        """The entry that selects all these names, where a list holds it beside others; else the whole target."""
+        by_key: dict[str, list[Path]] = {}
+        for path in self.entries:
+            by_key.setdefault(str(path[-2]), []).append(path)
+        for paths in by_key.values():
+            alone = [path for path in paths if self.entries[path].issuperset(names)]
+            if len(paths) > 1 and len(alone) == 1:
+                return spec.span(alone[0])
+        return spec.span(target.path)
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """One entry of `module`, `class` or `parameter`, with all that it matches."""
+
+    key: str
+    text: str
+    path: Path
+    matched: frozenset[str]
+
+    def __str__(self) -> str:
+        return f"'{self.key}: {self.text}'"
 
 
 def select(
     graph: ModelGraph,
     spec: Spec,
     target: TargetSpec,
+    names: Sequence[str],
     problems: Problems,
-    within: Selection | None = None,
+    *,
+    below: bool,
+    whole: str = "",
 ) -> Selection:
     """Applies a target to a model: keys narrow each other, entries of a list add up, `exclude` comes last.
 
@@ -41,51 +68,30 @@ def select(
         graph: the model.
         spec: where the target stands, for spans.
         target: the target.
-        problems: collects DLT201 to DLT204 and DLT208.
-        within: for an override, the selection that it narrows.
+        names: what there is to select from: paths of modules, names of parameters.
+        problems: collects DLT201 to DLT203, DLT208, and DLT303 for modules without a parameter.
+        below: whether an entry of `module` or `class` stands for everything below the modules that it matches.
+        whole: how a message calls what is selected from; the model without it.
     """
     before = len(problems)
-    use_parameters = bool(target.parameter) or (within is not None and within.are_parameters)
-    names = list(within.names) if within else _names(graph, use_parameters)
-    kept: list[tuple[str, str, int, set[str]]] = []
-    for key, entries in (
-        ("module", target.module),
-        ("class", target.class_name),
-        ("parameter", target.parameter),
-    ):
-        for index, entry in enumerate(entries):
-            kept.append((key, entry, index, _matches(graph, key, entry, names, use_parameters)))
+    kept = _entries(graph, target, names, below)
+    for entry in kept:
+        if not entry.matched:
+            _no_match(graph, spec, entry, kept, names, whole, problems)
     selected = [name for name in names if _in_all_keys(name, kept)]
+    if kept and not selected and len(problems) == before:
+        notes = [f"{entry} matches {_some(entry.matched, names)}" for entry in kept]
+        message = "the keys of this target narrow each other, and no place fits them all"
+        problems.add("DLT208", message, spec.span(target.path), notes=notes)
     layers = _layers(graph, spec, target, selected, problems)
     if layers is not None:
-        selected = [name for name in selected if _place(graph, name, use_parameters) in layers]
-    by_entry = {}
-    for key, entry, index, matched in kept:
-        by_entry[f"{key}: {entry}"] = len(matched & set(selected))
-        if not matched:
-            _no_match(graph, spec, target, key, entry, index, kept, names, problems)
-        elif not matched & set(selected) and len(problems) == before:
-            span = spec.span((*target.path, key, index))
-            message = f"'{entry}' matches {len(matched)} places, but the target's other keys leave none of them"
-            problems.add("DLT208", message, span, notes=[f"it matches: {_some(matched, names)}"])
-    if not kept and not selected and len(problems) == before:
-        problems.add("DLT208", "this target selects nothing", spec.span(target.path))
-    selected = _without_excluded(graph, spec, target, selected, use_parameters, problems)
-    if not selected and len(problems) == before:
-        problems.add(
-            "DLT208",
-            "'exclude' leaves nothing of this target",
-            spec.span((*target.path, "exclude")),
-        )
-    if target.expect is not None and len(selected) != target.expect and len(problems) == before:
-        message = f"the target selects {len(selected)} places, expected {target.expect}"
-        problems.add(
-            "DLT204",
-            message,
-            spec.span((*target.path, "expect")),
-            notes=[f"it selects: {_some(set(selected), names)}"],
-        )
-    return Selection(tuple(selected), by_entry, use_parameters)
+        selected = [name for name in selected if _block(graph, name) in layers]
+    sound = len(problems) == before
+    selected = _without_excluded(graph, spec, target, selected, problems, sound=sound)
+    if len(problems) == before:
+        _check_left(spec, target, kept, selected, names, problems)
+    left = {entry.path: entry.matched.intersection(selected) for entry in kept}
+    return Selection(tuple(selected), left)
 
 
 def match_modules(graph: ModelGraph, pattern: str) -> list[str]:
@@ -94,59 +100,56 @@ def match_modules(graph: ModelGraph, pattern: str) -> list[str]:
     return [path for path in graph.modules if path and parsed.matches(path)]
 
 
-def nearest_paths(word: str, paths: list[str]) -> list[str]:
-    """Folded paths whose last segments resemble the pattern's, nearest first."""
-    wanted = word.removeprefix("re:").strip("/").split(".")
-    endings: dict[str, list[str]] = {}
-    for path in paths:
-        segments = list(path.split("."))
-        endings.setdefault(".".join(segments[-len(wanted) :]), []).append(path)
-    close = difflib.get_close_matches(".".join(wanted), list(endings), n=3, cutoff=0.5)
-    return [folded for ending in close for folded in fold(endings[ending])][:_SHOWN]
+def owners(name: str) -> set[str]:
+    """The paths of everything that a module or parameter lies in.
 
-
-def _names(graph: ModelGraph, parameters: bool) -> list[str]:
-    if parameters:
-        return [*graph.parameters]
-    return [path for path in graph.modules if path]
-
-
-def _matches(
-    graph: ModelGraph, key: str, entry: str, names: list[str], are_parameters: bool
-) -> set[str]:
-    if key == "parameter":
-        pattern = Pattern.parse(entry)
-        aliases = [alias for alias in graph.tied if pattern.matches(alias)]
-        return {name for name in names if pattern.matches(name)} | {
-            graph.tied[alias] for alias in aliases
-        } & set(names)
-    if key == "class":
-        modules = {
-            path for path, info in graph.modules.items() if path and entry in info.class_names
-        }
-    else:
-        modules = set(match_modules(graph, entry))
-    if are_parameters:
-        return {
-            name
-            for name in names
-            if any(_is_below(name, module) for module in _owners(name) & modules)
-        }
-    return modules & set(names)
-
-
-def _owners(name: str) -> set[str]:
+    >>> sorted(owners("h.0.attn"))
+    ['h', 'h.0']
+    """
     parts = name.split(".")
     return {".".join(parts[:count]) for count in range(1, len(parts))}
 
 
-def _in_all_keys(name: str, kept: list[tuple[str, str, int, set[str]]]) -> bool:
-    keys = {key for key, *_ in kept}
-    return all(any(name in matched for k, _, _, matched in kept if k == key) for key in keys)
+def _entries(
+    graph: ModelGraph, target: TargetSpec, names: Sequence[str], below: bool
+) -> list[_Entry]:
+    found = []
+    for key, texts in (
+        ("module", target.module),
+        ("class", target.class_name),
+        ("parameter", target.parameter),
+    ):
+        for index, text in enumerate(texts):
+            matched = _matches(graph, key, text, names, below)
+            found.append(_Entry(key, text, (*target.path, key, index), matched))
+    return found
 
 
-def _place(graph: ModelGraph, name: str, is_parameter: bool) -> tuple[str, int] | None:
-    return graph.modules[name.rpartition(".")[0] if is_parameter else name].stack
+def _matches(
+    graph: ModelGraph, key: str, text: str, names: Sequence[str], below: bool
+) -> frozenset[str]:
+    if key == "parameter":
+        pattern = Pattern.parse(text)
+        return frozenset(n for n in names if n not in graph.modules and pattern.matches(n))
+    modules = _modules(graph, key, text)
+    return frozenset(n for n in names if n in modules or (below and owners(n) & modules))
+
+
+def _modules(graph: ModelGraph, key: str, text: str) -> set[str]:
+    if key == "parameter":
+        return set()
+    if key == "class":
+        return {path for path, info in graph.modules.items() if path and text in info.class_names}
+    return set(match_modules(graph, text))
+
+
+def _in_all_keys(name: str, kept: list[_Entry]) -> bool:
+    keys = {entry.key for entry in kept}
+    return all(any(name in entry.matched for entry in kept if entry.key == key) for key in keys)
+
+
+def _block(graph: ModelGraph, name: str) -> tuple[str, int] | None:
+    return graph.modules[name if name in graph.modules else name.rpartition(".")[0]].stack
 
 
 def _layers(
@@ -155,28 +158,29 @@ def _layers(
     """The blocks that `layers` names, as (stack, index); None where the target doesn't narrow by layers."""
     if not target.layers:
         return None
-    is_parameter = bool(selected) and selected[0] not in graph.modules
-    places = {_place(graph, name, is_parameter) for name in selected} - {None}
-    stacks = {stack: graph.stacks[stack] for stack, _ in places} or dict(graph.stacks)
+    places = {_block(graph, name) for name in selected} - {None}
+    lying = {stack for stack, _ in places}
+    stacks = {stack: n for stack, n in graph.stacks.items() if stack in lying or not lying}
     blocks: set[tuple[str, int]] = set()
     for index, entry in enumerate(target.layers):
-        found = {
-            (stack, number) for stack, count in stacks.items() for number in _indices(entry, count)
-        }
+        span = spec.span((*target.path, "layers", index))
+        found = {(stack, n) for stack, count in stacks.items() for n in _indices(entry, count)}
         if not found:
-            counts = ", ".join(
-                f"{stack} has {count} (0-{count - 1})" for stack, count in stacks.items()
-            )
-            message = (
-                f"'layers: {entry}' is out of range: {counts or 'the model has no list of blocks'}"
-            )
-            problems.add("DLT202", message, spec.span((*target.path, "layers", index)))
+            counts = ", ".join(f"{stack} has {_blocks(n)}" for stack, n in stacks.items())
+            message = f"'layers: {entry}' is out of range: {counts or 'the model has no blocks'}"
+            fix = "blocks count from 0; -1 is the last" if stacks else "take 'layers' away"
+            problems.add("DLT202", message, span, fix=fix)
+        elif selected and not places:
+            message = f"'layers: {entry}' leaves nothing of this target, which lies in no block of {_and(stacks)}"
+            notes = [f"the other keys select {_some(selected, selected)}"]
+            problems.add("DLT208", message, span, notes, "take 'layers' away")
         elif selected and not found & places:
-            have = "; ".join(
-                f"{stack}: {ranges(sorted(n for s, n in places if s == stack))}" for stack in stacks
+            have = ", ".join(
+                f"{ranges(sorted(n for s, n in places if s == stack))} of {stack}"
+                for stack in stacks
             )
-            message = f"'layers: {entry}' leaves nothing of this target, which lies in {have}"
-            problems.add("DLT208", message, spec.span((*target.path, "layers", index)))
+            message = f"'layers: {entry}' leaves nothing of this target, which lies in block {have}"
+            problems.add("DLT208", message, span, fix="remove the entry, or widen the other keys")
         blocks |= found
     return blocks
 
@@ -193,68 +197,122 @@ def _without_excluded(
     spec: Spec,
     target: TargetSpec,
     selected: list[str],
-    are_parameters: bool,
     problems: Problems,
+    *,
+    sound: bool,
 ) -> list[str]:
+    """What `exclude` leaves: it takes whole subtrees, and a tied tensor under all its names."""
     gone: set[str] = set()
+    everything = [*(path for path in graph.modules if path), *graph.parameters, *graph.tied]
     for index, entry in enumerate(target.exclude):
         pattern = Pattern.parse(entry)
-        roots = {
-            path for path in (*graph.modules, *graph.parameters) if path and pattern.matches(path)
-        }
-        hit = {name for name in selected if name in roots or _owners(name) & roots}
-        if not hit:
-            near = nearest_paths(entry, selected)
-            notes = [f"the target selects: {_some(set(selected), selected)}"] if selected else []
-            fix = f"did you mean {' or '.join(near)}?" if near and not roots else "remove the entry"
-            problems.add(
-                "DLT203",
-                f"'exclude: {entry}' removes nothing from this target",
-                spec.span((*target.path, "exclude", index)),
-                notes=notes,
-                fix=fix,
-            )
+        roots = {path for path in everything if pattern.matches(path)}
+        hit = {name for name in selected if name in roots or owners(name) & roots}
         gone |= hit
-    return [name for name in selected if name not in gone]
+        if hit or (roots and not sound):  # after another problem, nothing may be left to remove
+            continue
+        message = f"'exclude: {entry}' matches nothing in {graph.class_name}"
+        if roots:
+            message = f"'exclude: {entry}' removes nothing from this target; it matches {_some(roots, everything)}"
+        notes = [f"the target selects {_some(selected, selected)}"] if selected else []
+        fix = "remove the entry" if roots else endings(entry, selected) or "remove the entry"
+        span = spec.span((*target.path, "exclude", index))
+        problems.add("DLT203", message, span, notes=notes, fix=fix)
+    tensors = {graph.tied.get(name, name) for name in gone}
+    return [name for name in selected if graph.tied.get(name, name) not in tensors]
+
+
+def _check_left(
+    spec: Spec,
+    target: TargetSpec,
+    kept: list[_Entry],
+    selected: list[str],
+    names: Sequence[str],
+    problems: Problems,
+) -> None:
+    """Reports DLT208 where a target, or one entry of it, ends with nothing."""
+    if not selected:
+        whole = [name for name in names if _in_all_keys(name, kept)]
+        span = spec.span((*target.path, "exclude"))
+        message = "'exclude' removes all that this target selects"
+        notes = [f"without it the target selects {_some(whole, names)}"]
+        problems.add("DLT208", message, span, notes, "narrow 'exclude', or remove the delta")
+        return
+    keys = {entry.key for entry in kept}
+    for entry in kept:
+        if not entry.matched.intersection(selected):
+            others = [f"'{key}'" for key in sorted(keys - {entry.key})]
+            others += [f"'{key}'" for key in ("layers", "exclude") if getattr(target, key)]
+            message = f"{entry} adds nothing: {_and(others)} leave{'s' * (len(others) == 1)} none of its places"
+            notes = [f"without that it matches {_some(entry.matched, names)}"]
+            fix = "remove the entry, or write another delta for it"
+            problems.add("DLT208", message, spec.span(entry.path), notes=notes, fix=fix)
 
 
 def _no_match(
     graph: ModelGraph,
     spec: Spec,
-    target: TargetSpec,
-    key: str,
-    entry: str,
-    index: int,
-    kept: list[tuple[str, str, int, set[str]]],
-    names: list[str],
+    entry: _Entry,
+    kept: list[_Entry],
+    names: Sequence[str],
+    whole: str,
     problems: Problems,
 ) -> None:
     notes = [
-        f"'{other}' matches {len(matched)}: {_some(matched, names)}"
-        for k, other, _, matched in kept
-        if k == key and other != entry and matched
+        f"{other} matches {_some(other.matched, names)}"
+        for other in kept
+        if other.key == entry.key and other.matched
     ]
-    if key == "class":
+    span = spec.span(entry.path)
+    modules = _modules(graph, entry.key, entry.text)
+    if modules and not whole:
+        message = f"{entry} matches {_some(modules, list(graph.modules))}; no parameter lies there"
+        problems.add("DLT303", message, span, notes, "remove the entry")
+        return
+    if entry.key == "class":
         classes = sorted({info.class_name for path, info in graph.modules.items() if path})
-        near = difflib.get_close_matches(entry, classes, n=3, cutoff=0.5)
-        if not near:
+        fix = endings(entry.text, classes, paths_shown=False)
+        if not fix:
             notes.append(f"classes in this model: {', '.join(classes)}")
+    elif entry.text.startswith("re:"):
+        fix = _regex_fix(entry.text, [n for n in names if entry.key == "module" or "." in n])
     else:
-        near = nearest_paths(
-            entry, names if key == "parameter" else [path for path in graph.modules if path]
+        candidates = [n for n in names if (n in graph.modules) == (entry.key == "module")]
+        if entry.key == "module" and not candidates:
+            candidates = [path for path in graph.modules if path]
+        fix = other_key(graph, entry.key, entry.text) or endings(entry.text, candidates)
+    if not fix and whole:
+        notes.append(f"{whole} selects {_some(names, names)}")
+    elif not fix and entry.key != "class":
+        notes.append(f"modules with a weight: {shown(weights_of(graph))}")
+        fix = "see all paths with: deltac inspect MODEL"
+    where = f"of what {whole} selects" if whole else f"in {graph.class_name}"
+    problems.add("DLT201", f"{entry} matches nothing {where}", span, notes, fix)
+
+
+def _regex_fix(text: str, names: Sequence[str]) -> str:
+    expression = text.removeprefix("re:")
+    inside = [name for name in names if re.search(expression, name)]
+    if not inside:
+        return "a regular expression must match the whole path, as in 're:.*\\.q_proj'"
+    mended = f"re:.*({expression})" if "|" in expression else f"re:.*{expression}"
+    whole = [name for name in inside if re.fullmatch(mended[3:], name)]
+    if all(name[-1].isdigit() for name in whole):
+        return (
+            "a regular expression must match the whole path; blocks are chosen with 'layers: ...'"
         )
-    fix = (
-        f"did you mean {' or '.join(near)}?" if near else "see the paths with: deltac inspect MODEL"
-    )
-    message = f"'{key}: {entry}' matches nothing in {graph.class_name}"
-    problems.add("DLT201", message, spec.span((*target.path, key, index)), notes=notes, fix=fix)
+    return f"a regular expression must match the whole path: write '{mended}'"
 
 
-def _some(matched: set[str], order: list[str]) -> str:
-    folded = fold(name for name in order if name in matched)
-    more = f" and {len(folded) - _SHOWN} more" if len(folded) > _SHOWN else ""
-    return ", ".join(folded[:_SHOWN]) + more
+def _some(matched: Collection[str], order: Sequence[str]) -> str:
+    """`3: h.{0-2}.attn`: how many, and which, folded."""
+    return f"{len(matched)}: {shown(name for name in order if name in matched)}"
 
 
-def _is_below(name: str, module: str) -> bool:
-    return name.startswith(module + ".")
+def _blocks(count: int) -> str:
+    return "1 block (0)" if count == 1 else f"{count} blocks (0-{count - 1})"
+
+
+def _and(words: Collection[str]) -> str:
+    *first, last = words
+    return f"{', '.join(first)} and {last}" if first else last

@@ -57,7 +57,7 @@ def resolve(source: str | None, revision: str | None, base: Path, span: Span | N
         return Origin("folder", str(folder), source)
     if not _HUB_ID.fullmatch(source):
         message = f"'{source}' is no hub id (NAMESPACE/NAME), folder (./PATH) or package:DISTRIBUTION/PATH"
-        raise _error("DLT251", message, span)
+        raise _error("DLT251", message, span, f"for a folder beside the spec, write './{source}'")
     return Origin("hub", source, source, revision)
 
 

@@ -43,11 +43,17 @@ class NewParameter:
 
 
 class Refusal(Exception):  # noqa: N818 - it is an answer, not a fault
-    """An operator's answer that it can't act at a site. The message says why; `fix` says what to do instead."""
+    """An operator's answer that it can't act at a site.
 
-    def __init__(self, message: str, fix: str = "") -> None:
+    Attributes:
+        fix: what to do instead.
+        option: the option that the refusal is about; the message then points at it.
+    """
+
+    def __init__(self, message: str, fix: str = "", option: str = "") -> None:
         super().__init__(message)
         self.fix = fix
+        self.option = option
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,8 @@ class Adapter(Operator):
         d = site.width_out
         m = self.bottleneck if isinstance(self.bottleneck, int) else d // int(self.bottleneck[2:])
         if m < 1:
-            raise Refusal(f"a bottleneck of {self.bottleneck} is less than 1 where d = {d}")
+            message = f"a bottleneck of {self.bottleneck} is less than 1 where d = {d}"
+            raise Refusal(message, f"write d/{d} or a larger share", option="bottleneck")
         small = Normal(0.01, cut=2.0)
         return {
             "down": NewParameter((m, d), small),

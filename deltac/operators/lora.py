@@ -57,12 +57,16 @@ class Lora(Operator):
     def parameters(self, site):
         """A: [rank, in] and B: [out, rank]."""
         if len(site.shape) != 2:
-            raise Refusal(f"it needs a matrix, this has the shape {list(site.shape)}")
+            shape = list(site.shape)
+            raise Refusal(
+                f"it needs a matrix, this has the shape {shape}", "leave it out of the target"
+            )
         out, inner = site.shape
         if self.rank > min(out, inner):
             raise Refusal(
                 f"rank {self.rank} is more than min(out, in) = {min(out, inner)}",
                 fix=f"give a rank of at most {min(out, inner)}, or narrow the target",
+                option="rank",
             )
         init = KaimingUniform() if self.init == "kaiming" else Normal(1.0 / self.rank)
         return {

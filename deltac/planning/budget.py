@@ -21,7 +21,8 @@ def check_budget(
         own = sum(prod(new.shape) for new in placement.new.values())
         own += prod(placement.site.shape) if placement.tunes else 0
         shares[placement.delta.name] = shares.get(placement.delta.name, 0) + own
-    notes = [", ".join(f"'{name}' has {number:,}" for name, number in shares.items())]
+    notes = [", ".join(f"'{name}' has {number:,} parameters" for name, number in shares.items())]
+    fix = "make the delta smaller, or raise the budget"
     percent = 100 * counts.of_total
     limits = [
         (
@@ -35,12 +36,12 @@ def check_budget(
             "trainable",
             budget.trainable_percent,
             percent,
-            f"{percent:.4g}%",
-            f"{budget.trainable_percent}%",
+            f"{percent:.4g}% of base and added",
+            f"{budget.trainable_percent or 0:g}%",
         ),
         ("bytes", budget.bytes, counts.bytes, f"{counts.bytes:,} bytes", f"{budget.bytes or 0:,}"),
     ]
     for key, limit, actual, found, allowed in limits:
         if limit is not None and actual > limit:
             message = f"the delta has {found}, the budget allows {allowed}"
-            problems.add("DLT407", message, spec.span(("budget", key)), notes=notes)
+            problems.add("DLT407", message, spec.span(("budget", key)), notes=notes, fix=fix)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from deltac.diagnostics import Problems
-from deltac.model.fold import fold
+from deltac.diagnostics import Problems, Span
+from deltac.model.fold import shown
 from deltac.model.graph import ModelGraph
-from deltac.model.select import Selection, select
+from deltac.model.select import Selection, owners, select
 from deltac.operators import Operator, Refusal, get
 from deltac.planning.budget import check_budget
 from deltac.planning.counts import count
@@ -17,8 +17,12 @@ from deltac.planning.plan import HeadParameter, Matched, Placement, Plan
 from deltac.planning.position import place
 from deltac.planning.refused import RefusedError
 from deltac.planning.runs import check_runs
-from deltac.planning.sites import candidates, check_candidate
+from deltac.planning.sites import candidates, check_candidate, choices
+from deltac.planning.yields import check_yields
 from deltac.spec import DeltaSpec, OverrideSpec, Spec
+
+#: An override with the operator that has its options, and the names that it holds for.
+Override = tuple[OverrideSpec, Operator, frozenset[str]]
 
 
 def make_plan(spec: Spec, graph: ModelGraph, fresh: Collection[str]) -> Plan:
@@ -36,11 +40,13 @@ def make_plan(spec: Spec, graph: ModelGraph, fresh: Collection[str]) -> Plan:
     heads = resolve_heads(spec, graph, fresh, problems)
     placements: list[Placement] = []
     matched: dict[str, Matched] = {}
+    selections: dict[str, Selection] = {}
     for delta in spec.deltas:
-        found, entries = _place_delta(spec, graph, delta, heads, problems)
+        found, selection = _place_delta(spec, graph, delta, heads, problems)
         placements += found
-        matched[delta.name] = _matched(graph, found, entries)
-    check_overlap(spec, graph, placements, heads, problems)
+        selections[delta.name] = selection
+        matched[delta.name] = _matched(graph, delta, selection, found)
+    check_overlap(spec, graph, placements, selections, problems)
     counts = count(graph, placements, heads)
     if not any(problem.severity == "error" for problem in problems):
         check_budget(spec, counts, placements, problems)
@@ -50,20 +56,20 @@ def make_plan(spec: Spec, graph: ModelGraph, fresh: Collection[str]) -> Plan:
 
 def _place_delta(
     spec: Spec, graph: ModelGraph, delta: DeltaSpec, heads: list[HeadParameter], problems: Problems
-) -> tuple[list[Placement], dict[str, int]]:
+) -> tuple[list[Placement], Selection]:
     registered = get(delta.operator)
     operator = registered.operator(**delta.options)
     before = len(problems)
-    selection = select(graph, spec, delta.target, problems)
+    places, below = choices(graph, operator, delta.target)
+    selection = select(graph, spec, delta.target, places, problems, below=below)
     if len(problems) > before:
-        return [], selection.by_entry
-    overrides = _overrides(spec, graph, delta, selection, registered.operator, problems)
+        return [], selection
+    overrides = _overrides(spec, graph, delta, selection, registered.operator, below, problems)
     placements: list[Placement] = []
-    refused: dict[tuple[str, str, str | None], list[str]] = {}
+    refused: dict[tuple, list[tuple[str, str]]] = {}
     names = {head.name for head in heads}
-    for kind, module, parameter in candidates(graph, operator, selection, names):
-        path = ".".join(part for part in (module, parameter) if part)
-        own, options_path = _options_at(path, operator, overrides, delta)
+    for name, kind, module, parameter in candidates(graph, operator, selection, names):
+        own, override = _options_at(name, operator, overrides)
         try:
             site = check_candidate(graph, kind, module, parameter, names)
             if kind not in (operator.site, "weight") and not own.parameters(site):
@@ -72,30 +78,26 @@ def _place_delta(
             new = dict(own.parameters(site))
             tunes = site.kind == "parameter" and own.tunes(site)
         except RefusedError as error:
-            refused.setdefault((error.code, str(error), error.fix), []).append(path)
+            key = (error.code, str(error), None)
+            refused.setdefault(key, []).append((name, error.fix or ""))
         except Refusal as refusal:
-            refused.setdefault(("DLT301", str(refusal), refusal.fix or None), []).append(path)
+            key = ("DLT301", str(refusal), _option_span(spec, delta, override, refusal.option))
+            refused.setdefault(key, []).append((name, refusal.fix))
         else:
             if new or tunes:
                 dtype = "float32" if delta.dtype == "float32" else site.dtype
-                span = spec.span(options_path)
-                placements.append(Placement(delta, own, registered, site, new, dtype, tunes, span))
-    for (code, reason, fix), paths in refused.items():
-        message = f"{delta.operator} can't act on {', '.join(fold(paths)[:6])}: {reason}"
-        problems.add(code, message, spec.span((*delta.path, "target")), fix=fix)
-    placements = check_runs(spec, graph, delta, placements, problems)
-    if not placements and len(problems) == before:
-        message = f"{delta.operator} finds nothing to act on at this target"
-        notes = [
-            f"the target selects {len(selection.names)} places; none has what {delta.operator} tunes or adds to"
-        ]
-        fix = (
-            "set 'add: true' to add biases to linears without one"
-            if hasattr(operator, "add")
-            else None
-        )
-        problems.add("DLT303", message, spec.span((*delta.path, "target")), notes=notes, fix=fix)
-    return placements, selection.by_entry
+                span = spec.span(override.path if override else delta.path)
+                made = Placement(delta, own, registered, site, new, dtype, tunes, span, name)
+                placements.append(made)
+    for (code, reason, span), found in refused.items():
+        paths = [name for name, _ in found]
+        fix = next((fix for _, fix in found if fix), None)
+        span = span or selection.span(spec, delta.target, paths)
+        message = f"{delta.operator} can't act on {shown(paths)}: {reason}"
+        problems.add(code, message, span, fix=fix)
+    if not refused:
+        check_yields(spec, graph, delta, operator, selection, placements, names, problems)
+    return check_runs(spec, graph, delta, selection, placements, problems), selection
 
 
 def _overrides(
@@ -104,50 +106,58 @@ def _overrides(
     delta: DeltaSpec,
     selection: Selection,
     cls: type[Operator],
+    below: bool,
     problems: Problems,
-) -> list[tuple[OverrideSpec, Operator, frozenset[str]]]:
-    found: list[tuple[OverrideSpec, Operator, frozenset[str]]] = []
+) -> list[Override]:
+    found: list[Override] = []
     for override in delta.overrides:
         before = len(problems)
-        narrowed = select(graph, spec, override.target, problems, within=selection)
+        whole = f"the target of '{delta.name}'"
+        names, target = selection.names, override.target
+        narrowed = select(graph, spec, target, names, problems, below=below, whole=whole)
         if len(problems) > before:
             continue
-        names = frozenset(narrowed.names)
         for other, _, taken in found:
             both = [name for name in narrowed.names if name in taken]
             if both:
-                message = f"two overrides of '{delta.name}' apply to {both[0]}"
-                note = f"the other one is at {spec.span(other.path)}"
-                problems.add(
-                    "DLT402",
-                    message,
-                    spec.span(override.path),
-                    notes=[note],
-                    fix="narrow one of them",
-                )
-        found.append((override, cls(**{**delta.options, **override.options}), names))
+                message = f"two overrides of '{delta.name}' apply to {shown(both)}"
+                notes = [f"the other one is at {spec.span(other.path)}"]
+                fix = "narrow one of them, with 'layers' or 'exclude'"
+                problems.add("DLT402", message, spec.span(override.path), notes=notes, fix=fix)
+        own = cls(**{**delta.options, **override.options})
+        found.append((override, own, frozenset(narrowed.names)))
     return found
 
 
 def _options_at(
-    path: str,
-    operator: Operator,
-    overrides: list[tuple[OverrideSpec, Operator, frozenset[str]]],
-    delta: DeltaSpec,
-) -> tuple[Operator, tuple]:
-    names = {path, *_above(path)}
+    name: str, operator: Operator, overrides: list[Override]
+) -> tuple[Operator, OverrideSpec | None]:
+    names = {name, *owners(name)}
     for override, own, selected in overrides:
         if selected & names:
-            return own, override.path
-    return operator, delta.path
+            return own, override
+    return operator, None
 
 
-def _above(path: str) -> set[str]:
-    parts = path.split(".")
-    return {".".join(parts[:count]) for count in range(1, len(parts))}
+def _option_span(
+    spec: Spec, delta: DeltaSpec, override: OverrideSpec | None, option: str
+) -> Span | None:
+    """Where the option that an operator refuses is written; the override where it is not; else None."""
+    for where in (override, delta):
+        if where is not None and option in where.options:
+            return spec.span((*where.path, option))
+    return spec.span(override.path) if override is not None else None
 
 
-def _matched(graph: ModelGraph, placements: list[Placement], entries: dict[str, int]) -> Matched:
+def _matched(
+    graph: ModelGraph, delta: DeltaSpec, selection: Selection, placements: list[Placement]
+) -> Matched:
+    acted = {placement.selected for placement in placements}
+    entries = {}
+    for path, names in selection.entries.items():
+        key, index = path[-2:]
+        texts = delta.target.class_name if key == "class" else getattr(delta.target, key)
+        entries[f"{key}: {texts[index]}"] = len(names & acted)
     modules = {placement.site.path: placement.site.module for placement in placements}
     blocks: dict[str, dict[int, int]] = {}
     for module in modules.values():
@@ -159,4 +169,5 @@ def _matched(graph: ModelGraph, placements: list[Placement], entries: dict[str, 
         entries,
         tuple(modules),
         {stack: dict(sorted(counts.items())) for stack, counts in blocks.items()},
+        selection,
     )

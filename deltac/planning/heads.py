@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from deltac.diagnostics import Problems
-from deltac.model.fold import fold
+from deltac.model.fold import shown
 from deltac.model.graph import ModelGraph
-from deltac.model.select import match_modules, nearest_paths
+from deltac.model.nearby import endings
+from deltac.model.select import match_modules
 from deltac.planning.plan import HeadParameter
 from deltac.spec import Pattern, Spec
 
@@ -25,20 +26,19 @@ def resolve_heads(
         names = [name for name in graph.parameters if name in fresh]
         inside = [name for name in names if graph.modules[name.rpartition(".")[0]].stack]
         if inside:
-            message = (
-                f"the base checkpoint lacks parameters of its blocks: {', '.join(fold(inside)[:6])}"
-            )
+            message = f"the base checkpoint lacks parameters of its blocks: {shown(inside)}"
             fix = "check 'model.config' and the source; if they shall be new, name them in 'heads'"
             problems.add("DLT409", message, spec.span(("heads",)), fix=fix)
             names = [name for name in names if name not in inside]
     else:
+        before = len(problems)
         names = _named(spec, graph, problems)
         left = [name for name in graph.parameters if name in fresh and name not in names]
-        if left:
-            message = f"the base checkpoint lacks {', '.join(fold(left)[:6])}: random values would stay frozen"
-            problems.add(
-                "DLT405", message, spec.span(("heads",)), fix="write 'heads: auto', or name them"
-            )
+        if left and len(problems) == before:  # a misspelt head is the cause, not a second fault
+            message = f"the base has no trained values for {shown(left)}, which 'heads' leaves frozen at random ones"
+            modules = ", ".join(dict.fromkeys(name.rpartition(".")[0] for name in left))
+            fix = f"write 'heads: auto', or name what is new: {modules}"
+            problems.add("DLT405", message, spec.span(("heads",)), fix=fix)
     return [
         HeadParameter(name, graph.parameters[name], name in fresh)
         for name in graph.parameters
@@ -51,19 +51,19 @@ def _named(spec: Spec, graph: ModelGraph, problems: Problems) -> list[str]:
     for index, entry in enumerate(spec.heads):
         modules = match_modules(graph, entry)
         pattern = Pattern.parse(entry)
+        everything = [*graph.parameters, *graph.tied]
         names = [
-            name
-            for name in graph.parameters
+            graph.tied.get(name, name)
+            for name in everything
             if pattern.matches(name) or any(name.startswith(module + ".") for module in modules)
         ]
         if not names:
-            near = nearest_paths(entry, [path for path in graph.modules if path])
-            fix = (
-                f"did you mean {' or '.join(near)}?"
-                if near
-                else "see the paths with: deltac inspect MODEL"
-            )
-            message = f"'{entry}' matches no parameter of {graph.class_name}"
+            message = f"'{entry}' matches nothing in {graph.class_name}"
+            fix = endings(entry, [path for path in graph.modules if path])
+            fix = fix or "see the paths with: deltac inspect MODEL"
+            if modules:
+                message = f"'{entry}' matches {shown(modules)}, without a parameter to train"
+                fix = "remove the entry"
             problems.add("DLT207", message, spec.span(("heads", index)), fix=fix)
         found += names
     return found

@@ -2,66 +2,86 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from deltac.diagnostics import Problems
+from deltac.model.fold import shown
 from deltac.model.graph import ModelGraph
-from deltac.planning.plan import HeadParameter, Placement
+from deltac.model.select import Selection
+from deltac.planning.plan import Placement
 from deltac.spec import Spec
 
 
 def check_overlap(
     spec: Spec,
     graph: ModelGraph,
-    placements: list[Placement],
-    heads: list[HeadParameter],
+    placements: Collection[Placement],
+    selections: dict[str, Selection],
     problems: Problems,
 ) -> None:
-    """Reports DLT401 (repeated operator), DLT403 (tuned and reparameterized), DLT406 (tied), DLT408 (name taken)."""
+    """Reports DLT401 (repeated operator), DLT403 (tuned and reparameterized), DLT406 (tied), DLT408 (name taken).
+
+    Each is one line for all places alike, at the delta that comes later.
+    """
+    repeated: dict[tuple[str, str], list[Placement]] = {}
+    both: dict[tuple[str, str], list[Placement]] = {}
+    tied: dict[tuple[str, str], list[Placement]] = {}
+    taken: dict[tuple[str, str], list[Placement]] = {}
     seen: dict[tuple, Placement] = {}
-    reparameterized: dict[str, Placement] = {}
     tuned: dict[str, Placement] = {}
-    reported: set[tuple] = set()
-
-    def report(code: str, message: str, placement: Placement, other: str, fix: str) -> None:
-        key = (code, placement.delta.name, other)
-        if key not in reported:  # one line per pair of deltas, not per site
-            reported.add(key)
-            problems.add(code, message, spec.span((*placement.delta.path, "target")), fix=fix)
-
+    weights: dict[str, Placement] = {}
     for placement in placements:
         site, delta = placement.site, placement.delta
         name = graph.tied.get(site.path, site.path)
-        key = (delta.operator, site.kind, site.module, site.parameter)
-        earlier = seen.setdefault(key, placement)
+        earlier = seen.setdefault(
+            (delta.operator, site.kind, site.module, site.parameter), placement
+        )
         # Tuned parameters form a union: the same one twice is counted once and means the same.
         if earlier is not placement and not placement.tunes and not delta.overlap:
-            there = f"{site.path}, where '{earlier.delta.name}' already has it"
-            message = f"'{delta.name}' puts {delta.operator} on {there}"
-            report(
-                "DLT401",
-                message,
-                placement,
-                earlier.delta.name,
-                "narrow one target, or say 'overlap: true' if both are meant",
-            )
-        if site.kind == "weight":
-            reparameterized.setdefault(name, placement)
-            if name in graph.tied.values():
-                others = [
-                    n
-                    for n in (name, *(a for a, f in graph.tied.items() if f == name))
-                    if n != site.path
-                ]
-                message = f"{site.path} is the same tensor as {', '.join(others)}; a delta on one side would untie them"
-                report("DLT406", message, placement, name, "leave it out of the target")
+            repeated.setdefault((delta.name, earlier.delta.name), []).append(placement)
         if placement.tunes:
             tuned.setdefault(name, placement)
-        for own in placement.new:
-            if placement.own_name(own) in site.parameters or hasattr(
-                graph.model.get_submodule(site.module), placement.own_name(own)
-            ):
-                message = f"{site.module} already has '{placement.own_name(own)}'"
-                report("DLT408", message, placement, own, "give the delta another name")
-    for name in tuned.keys() & reparameterized.keys():
-        first, second = tuned[name], reparameterized[name]
-        message = f"{name} is tuned in place by '{first.delta.name}' and reparameterized by '{second.delta.name}'"
-        report("DLT403", message, second, first.delta.name, "keep one of the two")
+        if site.kind == "weight":
+            weights.setdefault(name, placement)
+            if name in graph.tied.values():
+                tied.setdefault((delta.name, name), []).append(placement)
+        module = graph.model.get_submodule(site.module)
+        for own in map(placement.own_name, placement.new):
+            if hasattr(module, own):
+                taken.setdefault((delta.name, own), []).append(placement)
+    for name, placement in weights.items():
+        if name in tuned:
+            order = [tuned[name], placement]
+            order.sort(key=lambda each: [*spec.deltas].index(each.delta))
+            both.setdefault((order[1].delta.name, order[0].delta.name), []).append(order[1])
+
+    def report(code: str, message: str, found: list[Placement], fix: str) -> None:
+        delta = found[0].delta
+        span = selections[delta.name].span(spec, delta.target, [p.selected for p in found])
+        problems.add(code, message, span, fix=fix)
+
+    for (later, first), found in repeated.items():
+        message = f"'{later}' puts {found[0].delta.operator} on {_paths(found)}, where '{first}' already has it"
+        fix = "narrow one target, or write 'overlap: true' if both are meant"
+        if later == first:
+            message = f"'{later}' would act twice at {_paths(found)}: several places of its target lead there"
+            fix = "keep one of these places in the target"
+        report("DLT401", message, found, fix)
+    for (later, first), found in both.items():
+        words = ["tunes", "reparameterizes"] if found[0].tunes else ["reparameterizes", "tunes"]
+        message = f"'{later}' {words[0]} {_paths(found)}, which '{first}' {words[1]}"
+        report("DLT403", message, found, "narrow one of the two, with 'layers' or 'exclude'")
+    for (_, name), found in tied.items():
+        names = [name, *(alias for alias, first in graph.tied.items() if first == name)]
+        message = f"one tensor under several names, {', '.join(names)}: a delta would change some of its uses only"
+        fix = "leave it out of the target; 'tune' trains it for all its uses"
+        report("DLT406", message, found, fix)
+    for (delta, own), found in taken.items():
+        message = (
+            f"'{own}' is already a name in {shown(dict.fromkeys(p.site.module for p in found))}"
+        )
+        report("DLT408", message, found, f"give the delta '{delta}' another name")
+
+
+def _paths(placements: list[Placement]) -> str:
+    return shown(placement.site.path for placement in placements)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 from deltac.diagnostics import Diagnostic, Span
 from deltac.model.graph import ModelGraph
+from deltac.model.select import Selection
 from deltac.operators import NewParameter, Operator, Registered
 from deltac.sites import ParameterInfo, Site
 from deltac.spec import DeltaSpec, Spec
@@ -27,6 +28,7 @@ class Placement:
         dtype: the dtype of the added parameters.
         tunes: whether the parameter at the site is tuned in place.
         span: the part of the spec that put it here: the delta's, or an override's.
+        selected: the name that the target selects, which may be a module above the site.
     """
 
     delta: DeltaSpec
@@ -37,6 +39,7 @@ class Placement:
     dtype: str
     tunes: bool
     span: Span
+    selected: str
 
     def full_name(self, parameter: str) -> str:
         """The name of an added parameter in the model: `<module path>.<delta>_<parameter>`."""
@@ -107,11 +110,13 @@ class Matched:
         entries: entry as written → number of places it selects.
         sites: paths of the sites, in the model's order.
         blocks: stack of blocks → number of each block with sites → how many it has.
+        selection: what the target selects, for messages that point at one of its entries.
     """
 
     entries: dict[str, int]
     sites: tuple[str, ...]
     blocks: dict[str, dict[int, int]]
+    selection: Selection
 
 
 @dataclass(frozen=True)
@@ -135,6 +140,12 @@ class Plan:
     counts: Counts
     matched: dict[str, Matched]
     warnings: tuple[Diagnostic, ...] = field(default=())
+
+    def target_span(self, placements: Collection[Placement]) -> Span:
+        """Where the spec selects these placements of one delta: an entry of its target, or all of it."""
+        delta = next(iter(placements)).delta
+        selection = self.matched[delta.name].selection
+        return selection.span(self.spec, delta.target, [each.selected for each in placements])
 
     def added(self) -> Iterator[tuple[str, Placement, str, NewParameter]]:
         """Every added parameter: full name, placement, own name at the operator, declaration."""

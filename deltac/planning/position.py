@@ -31,9 +31,11 @@ def place(graph: ModelGraph, operator: Operator, site: Site) -> Site:
         return site
     residual = residual_after(graph, site.module)
     if residual is None:
-        fix = (
-            "'position: output' acts on the output itself; or name the module whose output is added"
-        )
+        fix = "'position: output' acts on the output itself"
+        inside = [path for path in graph.modules if path.startswith(site.module + ".")]
+        added = [path for path in inside if residual_after(graph, path) is not None]
+        if added:
+            fix = f"name the module whose output is added, such as '{'.'.join(added[0].split('.')[-3:])}'; {fix}"
         message = f"the output of this {site.module_class} is not added to a residual"
         raise RefusedError("DLT501", message, fix)
     if operator.position == "before-residual":
@@ -41,5 +43,5 @@ def place(graph: ModelGraph, operator: Operator, site: Site) -> Site:
     if not residual.modules:
         scope = graph.modules[residual.scope].class_name
         message = f"the sum is made inside {scope}.forward and is no module's output"
-        raise RefusedError("DLT502", message, "use 'position: before-residual'")
+        raise RefusedError("DLT502", message, "write 'position: before-residual'")
     return graph.site("activation", residual.modules[0])

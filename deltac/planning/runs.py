@@ -3,63 +3,77 @@
 from __future__ import annotations
 
 from deltac.diagnostics import Problems
-from deltac.model.fold import fold
+from deltac.model.fold import shown
 from deltac.model.graph import ModelGraph
+from deltac.model.select import Selection
 from deltac.planning.plan import Placement
 from deltac.spec import DeltaSpec, Spec
 
 
 def check_runs(
-    spec: Spec, graph: ModelGraph, delta: DeltaSpec, placements: list[Placement], problems: Problems
+    spec: Spec,
+    graph: ModelGraph,
+    delta: DeltaSpec,
+    selection: Selection,
+    placements: list[Placement],
+    problems: Problems,
 ) -> list[Placement]:
     """Drops nothing in silence: a place that never runs is an error (DLT205), one with several runs a warning (DLT206).
 
     Parameters that a wide target of a parameter operator picks up on the way (a pooler that isn't used) are left out
     with a warning (DLT209). A weight that is read outside its module's forward is an error (DLT306).
     """
-    span = spec.span((*delta.path, "target"))
-    dead = [placement for placement in placements if not _runs(graph, placement)]
-    if dead:
-        names = ", ".join(fold(placement.site.path for placement in dead)[:6])
-        wide = all(placement.site.kind == "parameter" for placement in dead) and len(dead) < len(
-            placements
+
+    def report(code: str, message: str, found: list[Placement], fix: str | None = None) -> None:
+        span = selection.span(spec, delta.target, [each.selected for each in found])
+        problems.add(code, message, span, fix=fix)
+
+    elsewhere = {p.site.path: readers for p in placements if (readers := _readers(graph, p))}
+    if elsewhere:
+        found = [placement for placement in placements if placement.site.path in elsewhere]
+        outside = shown(sorted(set().union(*elsewhere.values())))
+        message = (
+            f"the model reads {shown(elsewhere)} outside of its module's forward, in {outside}; "
+            "a change there would be missed"
         )
-        if wide:
-            message = f"left out, because the forward pass never reads them: {names}"
-            problems.add("DLT209", message, span)
+        report("DLT306", message, found, "leave it out of the target")
+    dead = [p for p in placements if not _runs(graph, p) and p.site.path not in elsewhere]
+    if dead:
+        paths = shown(placement.site.path for placement in dead)
+        tuned = all(placement.site.kind == "parameter" for placement in dead)
+        if tuned and len(dead) < len(placements):
+            message = f"left out, for the forward pass never reads them: {paths}"
+            report("DLT209", message, dead, "name them in 'exclude' to say so in the spec")
         else:
-            message = f"never used in a forward pass: {names}"
-            problems.add("DLT205", message, span, fix="leave it out with 'exclude'")
-    again = {
-        p.site.module: len(graph.modules[p.site.module].calls)
-        for p in placements
-        if p.site.kind != "parameter"
-    }
-    again = {module: calls for module, calls in again.items() if calls > 1}
-    if again:
-        _module, calls = next(iter(again.items()))
-        message = f"runs {calls} times in a forward pass, each time with the same delta: {', '.join(fold(again)[:6])}"
-        problems.add("DLT206", message, span)
+            message = f"a forward pass of {graph.class_name} never uses {paths}"
+            report("DLT205", message, dead, "leave it out of the target, with 'exclude' if need be")
+    again: dict[int, list[Placement]] = {}
     for placement in placements:
-        site = placement.site
-        readers = graph.trace.readers.get(graph.tied.get(site.path, site.path), set())
-        if (
-            site.kind == "weight"
-            and placement not in dead
-            and not _is_tied(graph, site.path)
-            and readers - {site.module}
-        ):
-            outside = ", ".join(sorted(readers - {site.module}))
-            message = f"{site.path} is read outside its module's forward, in {outside}; a change there would be missed"
-            problems.add("DLT306", message, span, fix="leave it out with 'exclude'")
+        calls = len(graph.modules[placement.site.module].calls)
+        if placement.site.kind != "parameter" and calls > 1:
+            again.setdefault(calls, []).append(placement)
+    for calls, found in again.items():
+        paths = shown(dict.fromkeys(placement.site.module for placement in found))
+        message = f"runs {calls} times in a forward pass, each time with the same delta: {paths}"
+        report("DLT206", message, found)
     return [placement for placement in placements if placement not in dead]
 
 
 def _runs(graph: ModelGraph, placement: Placement) -> bool:
     site = placement.site
-    if site.kind == "parameter":
-        return graph.tied.get(site.path, site.path) in graph.trace.readers
+    name = graph.tied.get(site.path, site.path)
+    if site.kind == "parameter" or (site.kind == "weight" and _is_tied(graph, name)):
+        # Of a tied weight, another module may be the one that runs.
+        return name in graph.trace.readers
     return bool(graph.modules[site.module].calls)
+
+
+def _readers(graph: ModelGraph, placement: Placement) -> set[str]:
+    """Paths of the modules that read a placement's weight, but do not own it."""
+    site = placement.site
+    if site.kind != "weight" or _is_tied(graph, site.path):
+        return set()
+    return graph.trace.readers.get(site.path, set()) - {site.module}
 
 
 def _is_tied(graph: ModelGraph, name: str) -> bool:

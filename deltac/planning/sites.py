@@ -5,38 +5,51 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from deltac.model.graph import ModelGraph
+from deltac.model.nearby import weights_of
 from deltac.model.select import Selection
 from deltac.operators import Operator
 from deltac.planning.refused import RefusedError
 from deltac.sites import Site
+from deltac.spec import TargetSpec
+
+
+def choices(graph: ModelGraph, operator: Operator, target: TargetSpec) -> tuple[list[str], bool]:
+    """What a target of this operator selects from, and whether its modules stand for everything below them.
+
+    A weight operator takes modules, or parameters where the target says `parameter`; an activation operator modules; a
+    parameter operator the parameters below the modules, and with `add` the modules too.
+    """
+    names, below = [], operator.site == "parameter" or bool(target.parameter)
+    for path, info in graph.modules.items():
+        if path and (not below or ("activation" in operator.kinds and not target.parameter)):
+            names.append(path)
+        if below:
+            names += [f"{path}.{own}" if path else own for own in info.parameters]
+    return names, below
 
 
 def candidates(
     graph: ModelGraph, operator: Operator, selection: Selection, heads: Collection[str]
-) -> Iterator[tuple[str, str, str]]:
-    """The places where the operator may act: kind of site, module, and parameter (empty for a module).
+) -> Iterator[tuple[str, str, str, str]]:
+    """The places where the operator may act: the name selected, kind of site, module, parameter (empty for a module).
 
-    A weight operator acts on the `weight` of the selected modules, or on the selected parameters; an activation
-    operator on the selected modules; a parameter operator on every parameter below them, but for those of heads, which
-    are trained anyway.
+    A parameter operator passes over the parameters of heads, which are trained anyway, and takes a tied one once.
     """
-    if operator.site != "parameter":
-        for name in selection.names:
-            parameter = "weight" if operator.site == "weight" else ""
-            yield operator.site, *(_owner(name) if selection.are_parameters else (name, parameter))
-        return
-    selected = set(selection.names)
     seen: set[str] = set()
-    for name in selection.names if selection.are_parameters else _names_below(graph, selected):
-        first = graph.tied.get(name, name)
-        if first not in heads and first not in seen:
-            seen.add(first)
-            yield "parameter", *_owner(name)
-    if "activation" in operator.kinds and not selection.are_parameters:
-        for path in graph.modules:
-            inside = path in selected or _is_below_any(path, selected)
-            if inside and not any(head.startswith(path + ".") for head in heads):
-                yield "activation", path, ""
+    for name in selection.names:
+        is_module = name in graph.modules
+        if operator.site == "parameter" and not is_module:
+            first = graph.tied.get(name, name)
+            if first not in heads and first not in seen:
+                seen.add(first)
+                yield name, "parameter", *_owner(name)
+        elif operator.site == "parameter":
+            if not any(head.startswith(name + ".") for head in heads):
+                yield name, "activation", name, ""
+        elif is_module:
+            yield name, operator.site, name, "weight" if operator.site == "weight" else ""
+        else:
+            yield name, operator.site, *_owner(name)
 
 
 def check_candidate(
@@ -49,41 +62,22 @@ def check_candidate(
     """
     info = graph.modules[module]
     if kind == "activation" and parameter:
-        raise RefusedError("DLT304", "it acts on modules, not on parameters", "use 'module'")
+        fix = "name the modules that own them, with 'module'"
+        raise RefusedError("DLT304", "it acts on modules, not on parameters", fix)
     if kind == "weight" and parameter not in info.parameters:
-        below = dict.fromkeys(
-            path[len(module) + 1 :]
-            for path in graph.modules
-            if path.startswith(module + ".") and _has_matrix(graph, path)
-        )
-        fix = f"name the modules inside it: {', '.join([*below][:6])}" if below else None
+        inside = [path for path in weights_of(graph) if path.startswith(module + ".")]
+        ends = [*dict.fromkeys(path.rpartition(".")[2] for path in inside)]
+        fix = "leave it out of the target"
+        if ends:
+            fix = f"name the modules inside it: 'module: [{', '.join(ends[:8])}]'"
         raise RefusedError("DLT302", f"{info.class_name} has no weight of its own", fix)
     own = {f"{module}.{name}" for name in info.parameters}
     if kind != "parameter" and any(h in own or h.startswith(module + ".") for h in heads):
-        fix = "leave it out of the target with 'exclude', or out of 'heads'"
+        fix = "leave it out of the target, or out of 'heads'"
         raise RefusedError("DLT404", "it belongs to a head, which is trained whole", fix)
     return graph.site(kind, module, parameter)
-
-
-def _names_below(graph: ModelGraph, modules: set[str]) -> list[str]:
-    return [
-        f"{path}.{own}"
-        for path, info in graph.modules.items()
-        if path in modules or _is_below_any(path, modules)
-        for own in info.parameters
-    ]
-
-
-def _has_matrix(graph: ModelGraph, path: str) -> bool:
-    weight = graph.modules[path].parameters.get("weight")
-    return weight is not None and len(weight.shape) == 2
 
 
 def _owner(name: str) -> tuple[str, str]:
     module, _, parameter = name.rpartition(".")
     return module, parameter
-
-
-def _is_below_any(name: str, modules: set[str]) -> bool:
-    parts = name.split(".")
-    return any(".".join(parts[:count]) in modules for count in range(1, len(parts)))

@@ -9,7 +9,7 @@ import torch
 from torch import fx, nn
 
 from deltac.diagnostics import Problems
-from deltac.model.fold import fold
+from deltac.model.fold import fold, shown
 from deltac.planning import Placement, Plan
 from deltac.rewrite.edge import edge_graph, with_first_output
 from deltac.rewrite.factor import NotAdditiveError, factor
@@ -44,27 +44,21 @@ def rewrite(plan: Plan) -> Rewriting:
     for placement in plan.placements:
         if placement.new:
             by_module.setdefault(placement.site.module, []).append(placement)
-    regions, failed = {}, set()
+    regions: dict[str, Region] = {}
+    failed: dict[tuple[str, str, str], list[Placement]] = {}
     for path, placements in by_module.items():
         module = plan.graph.model.get_submodule(path)
-        first = placements[0]
-        span = plan.spec.span((*first.delta.path, "target"))
         try:
             regions[path] = _region(module, placements)
         except (NotTraceableError, NotAdditiveError) as error:
             code = "DLT503" if isinstance(error, NotTraceableError) else "DLT506"
-            if (
-                code,
-                first.delta.name,
-                type(module),
-            ) not in failed:  # once per class, not per layer
-                failed.add((code, first.delta.name, type(module)))
-                problems.add(
-                    code,
-                    f"{path} ({type(module).__name__}): {error}",
-                    span,
-                    fix="leave it out with 'exclude'",
-                )
+            # One line for all modules alike, not one for each layer.
+            key = (code, placements[0].delta.name, f"{type(module).__name__}: {error}")
+            failed.setdefault(key, []).append(placements[0])
+    for (code, _, reason), found in failed.items():
+        paths = shown(placement.site.module for placement in found)
+        message = f"{found[0].delta.operator} can't act on {paths}, a {reason}"
+        problems.add(code, message, plan.target_span(found), fix="leave it out of the target")
     problems.raise_if_any()
     return Rewriting(regions)
 
