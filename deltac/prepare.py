@@ -38,16 +38,22 @@ class Prepared:
 
 
 def prepare(
-    spec: SpecLike,
+    spec: SpecLike | Spec,
     model: PreTrainedModel | None = None,
     *,
+    base: Path | None = None,
     trust_remote_code: bool = False,
     variables: Mapping[str, Any] | None = None,
     root: Path | None = None,
 ) -> Prepared:
-    """Validates, traces, plans and generates the code of a spec, all on shapes."""
+    """Validates, traces, plans and generates the code of a spec, all on shapes.
+
+    `base` is the folder that the spec's relative paths start from, where that is not the folder of its file.
+    """
     checked = spec if isinstance(spec, Spec) else _load_spec(spec, variables=variables, root=root)
-    base = Path(spec).parent if isinstance(spec, (str, Path)) and "\n" not in str(spec) else Path()
+    if base is None:
+        is_path = isinstance(spec, (str, Path)) and "\n" not in str(spec)
+        base = Path(spec).parent if is_path else Path()
     origin, cls, config, graph = _open(checked, model, base, trust_remote_code)
     planned = make_plan(checked, graph, fresh_parameters(cls, config, origin, graph))
     return Prepared(planned, rewrite(planned), origin, cls, config)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from deltac.cli._lock import check_locked, lock_warnings, locked_option
 from deltac.cli._model import format_option, remote_code, render_report, require_libraries
 from deltac.cli._output import Output, output_format
 from deltac.cli._reuse import given, reuse_options
@@ -23,12 +24,19 @@ from deltac.cli._reuse import given, reuse_options
 )
 @click.option("--force", is_flag=True, help="Replace a folder that holds a trained delta.")
 @format_option
+@locked_option
 @remote_code
 @reuse_options
 @output_format
 @click.pass_obj
 def command(
-    output: Output, spec: str, folder: str | None, force: bool, form: str, trust_remote_code: bool
+    output: Output,
+    spec: str,
+    folder: str | None,
+    force: bool,
+    form: str,
+    locked: bool,
+    trust_remote_code: bool,
 ) -> int:
     """Compile a spec: plan it, rewrite the model, verify, and write the artifact.
 
@@ -41,10 +49,12 @@ def command(
     from deltac.model.weights import weight_bytes
     from deltac.prepare import prepare
 
+    if locked:
+        check_locked([spec], trust_remote_code=trust_remote_code)
     prepared = prepare(Path(spec), trust_remote_code=trust_remote_code, **given())
     target = Path(folder) if folder else Path("build") / prepared.plan.spec.name
     check_writable(target, overwrite=force)
-    output.diagnostics(prepared.plan.warnings)
+    output.diagnostics([*prepared.plan.warnings, *lock_warnings(Path(spec), prepared)])
     needed = prepared.plan.needs_weights()
     if needed:
         size = weight_bytes(prepared.origin)

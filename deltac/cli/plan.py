@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from deltac.cli._files import spec_files
+from deltac.cli._lock import check_locked, locked_option
 from deltac.cli._model import format_option, remote_code, render_report, require_libraries
 from deltac.cli._output import Output, output_format
 from deltac.cli._reuse import given, reuse_options
@@ -16,11 +17,14 @@ from deltac.diagnostics import DeltacError, Diagnostic
 @click.command("plan")
 @click.argument("paths", nargs=-1, required=True)
 @format_option
+@locked_option
 @remote_code
 @reuse_options
 @output_format
 @click.pass_obj
-def command(output: Output, paths: tuple[str, ...], form: str, trust_remote_code: bool) -> int:
+def command(
+    output: Output, paths: tuple[str, ...], form: str, locked: bool, trust_remote_code: bool
+) -> int:
     """Show what specs select and train: files, folders (every *.delta.yaml below), or - for standard input.
 
     The model is built on shapes: no weights are read and no memory is taken for them.
@@ -34,6 +38,8 @@ def command(output: Output, paths: tuple[str, ...], form: str, trust_remote_code
             try:
                 # A text is known by its line break, a path by having none.
                 source = click.get_text_stream("stdin").read() + "\n" if name == "-" else Path(name)
+                if locked:
+                    check_locked([name], trust_remote_code=trust_remote_code)
                 planned = plan(source, trust_remote_code=trust_remote_code, **given())
             except DeltacError as error:
                 errors += error.diagnostics

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from deltac.cli._files import spec_files
+from deltac.cli._lock import check_locked, locked_option
 from deltac.cli._reuse import given, reuse_options
 from deltac.cli._output import Output, output_format
 from deltac.diagnostics import DeltacError, Diagnostic
@@ -23,10 +24,11 @@ CHECKED = "schema"
 
 @click.command("validate")
 @click.argument("paths", nargs=-1, required=True)
+@locked_option
 @reuse_options
 @output_format
 @click.pass_obj
-def command(output: Output, paths: tuple[str, ...]) -> int:
+def command(output: Output, paths: tuple[str, ...], locked: bool) -> int:
     """Check specs: files, folders (every *.delta.yaml below), or - for standard input.
 
     Nothing is downloaded or imported, so a stranger's spec can be checked safely. Exit code 1 when
@@ -37,6 +39,8 @@ def command(output: Output, paths: tuple[str, ...]) -> int:
         try:
             for name in spec_files(path):
                 problems = _check(name)
+                if locked and not any(each.severity == "error" for each in problems):
+                    problems += _check_lock(name)
                 found += problems
                 if output.format == "full":
                     _report(output, name, problems)
@@ -63,6 +67,14 @@ def _check(name: str) -> list[Diagnostic]:
         )
         return list(found[1])
     return list(inspect(Path(name), extra_fragment=_installed_fragment, **given())[1])
+
+
+def _check_lock(name: str) -> list[Diagnostic]:
+    try:
+        check_locked([name])
+    except DeltacError as error:
+        return list(error.diagnostics)
+    return []
 
 
 def _report(output: Output, name: str, problems: list[Diagnostic]) -> None:

@@ -9,7 +9,7 @@ from deltac.diagnostics import CODES
 from deltac.diagnostics.catalogue import FAMILIES
 from deltac.spec import validate
 
-DIGITS = dict(zip(FAMILIES, "012345789", strict=True))
+DIGITS = dict(zip(FAMILIES, "0123456789", strict=True))
 WITH_SPECS = [
     entry
     for entry in CODES.values()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from deltac.diagnostics.catalogue import (
     artifact,
+    compatibility,
     composition,
     environment,
     internal,
@@ -25,6 +26,7 @@ FAMILIES = (
     shapes,
     composition,
     rewriting,
+    compatibility,
     artifact,
     environment,
     internal,

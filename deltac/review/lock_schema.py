@@ -1,0 +1,103 @@
+"""The JSON Schema of locks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+FILE_NAME = "deltac-lock.v1.schema.json"
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema of a lock's content, draft-07 keywords only."""
+    count = {"type": "integer", "minimum": 0}
+    place = {"description": "Path, tensors, number of sites, elements.", "type": "string"}
+    part = {
+        "description": "Places with equal options.",
+        **_object(
+            {
+                "options": {"description": "Every option, defaults too.", "type": "object"},
+                "places": _list("One line for each run of identical sites.", place),
+            },
+            optional=("options",),
+        ),
+    }
+    delta = {
+        "description": "One delta.",
+        **_object(
+            {
+                "name": {"description": "Its name.", "type": "string"},
+                "operator": {"description": "Its operator.", "type": "string"},
+                "sites": {"description": "How many places it acts at.", **count},
+                "parameters": {"description": "How many elements it trains.", **count},
+                "parts": _list("Its places by options.", part),
+            }
+        ),
+    }
+    counts = ("base", "delta", "added", "tuned_in_place", "factors", "heads", "delta_bytes")
+    base = {
+        "source": {"description": "As in the spec; absent for a config alone.", "type": "string"},
+        "version": {"description": "Version of the package in the source.", "type": "string"},
+        "revision": {"description": "As in the spec.", "type": "string"},
+        "commit": {
+            "description": "What the revision stood for.",
+            "type": "string",
+            "pattern": "^[0-9a-f]{40}$",
+        },
+        "class": {"description": "The model's class.", "type": "string"},
+        "structure": {
+            "description": "Hash of class, config, names, shapes, dtypes.",
+            "type": "string",
+        },
+    }
+    return {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "title": "deltac lock, version 1",
+        "description": "What `deltac lock` writes beside a spec.",
+        **_object(
+            {
+                "lock": {"description": "Version of this layout.", "const": 1},
+                "name": {"description": "The spec's name.", "type": "string"},
+                "made_with": {
+                    "description": "Versions; they make no lock stale.",
+                    **_object(
+                        {
+                            "deltac": {"description": "Of deltac.", "type": "string"},
+                            "transformers": {"description": "Of transformers.", "type": "string"},
+                        }
+                    ),
+                },
+                "base": {
+                    "description": "The pre-trained model.",
+                    **_object(base, optional=("source", "version", "revision", "commit")),
+                },
+                "seed": {"description": "The spec's seed.", "type": "integer"},
+                "operators": {
+                    "description": "Operator → package and hash of its source.",
+                    "type": "object",
+                    "additionalProperties": {
+                        "description": "Package and hash.",
+                        "type": "string",
+                    },
+                },
+                "deltas": _list("In the order of the spec.", delta),
+                "heads": _list("Parameters trained whole that are no part of the delta.", place),
+                "counts": {
+                    "description": "Numbers of elements, and the delta's bytes.",
+                    **_object({key: {"description": f"See the manifest: {key}.", **count} for key in counts}),
+                },
+            }
+        ),
+    }  # fmt: skip
+
+
+def _object(properties: dict[str, Any], optional: tuple[str, ...] = ()) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": [key for key in properties if key not in optional],
+        "additionalProperties": False,
+    }
+
+
+def _list(description: str, items: dict[str, Any]) -> dict[str, Any]:
+    return {"description": description, "type": "array", "items": items}

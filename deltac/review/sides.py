@@ -1,0 +1,148 @@
+"""The two sides of a comparison: a spec file, an artifact's folder, or a spec at a git reference."""
+
+from __future__ import annotations
+
+import importlib.util
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from deltac.artifact.folder import MANIFEST, read_manifest
+from deltac.diagnostics import DeltacError
+from deltac.review.facts import Facts
+from deltac.review.git import Repository, inside
+from deltac.spec import Spec
+from deltac.spec.load import inspect, inspect_bytes
+
+if TYPE_CHECKING:
+    from deltac.prepare import Prepared
+
+#: A model's shapes can't be had without these.
+_LIBRARIES = ("torch", "transformers")
+
+
+def side(argument: str, *, trust_remote_code: bool = False) -> Facts:
+    """What an argument of `deltac diff` names: a file, an artifact's folder, or `REF:path`.
+
+    Raises:
+        DeltacError: the problems of the spec; DLT61x (git), DLT70x (artifact), DLT831 (no such file).
+    """
+    path = Path(argument)
+    if path.is_dir():
+        return artifact_side(path)
+    ref, colon, name = argument.partition(":")
+    if colon and not path.exists():
+        repository = Repository(Path())
+        commit = repository.commit(ref)
+        inner = repository.path(Path(name))
+        content = repository.read(commit, inner)
+        if content is None:
+            message = f"'{ref}' has no file '{inner}'"
+            raise DeltacError.of("DLT613", message)
+        return git_side(repository, commit, inner, content, argument, trust_remote_code)
+    return file_side(path, trust_remote_code=trust_remote_code)
+
+
+def file_side(path: Path, *, trust_remote_code: bool = False) -> Facts:
+    """A spec file as it is now."""
+    spec, problems = inspect(path, extra_fragment=_installed_fragment)
+    problems.raise_if_any()
+    assert spec is not None
+    return _planned(spec, str(path), path.parent, trust_remote_code)
+
+
+def planned_side(path: Path, *, trust_remote_code: bool = False, **reuse: Any) -> Facts:
+    """A spec file as it is now, with its plan; raises where the model can't be reached.
+
+    `reuse` is `variables` and `root`, as `prepare` takes them.
+    """
+    from deltac.prepare import prepare
+
+    prepared = prepare(path, trust_remote_code=trust_remote_code, **reuse)
+    return facts_of(prepared, str(path))
+
+
+def facts_of(prepared: Prepared, label: str) -> Facts:
+    """The facts of a planned spec."""
+    from deltac.artifact.manifest import make_manifest
+    from deltac.model.commit import commit_of
+
+    manifest = make_manifest(prepared.plan, prepared.origin)
+    return Facts(label, prepared.plan.spec, manifest, commit=commit_of(prepared.origin))
+
+
+def artifact_side(folder: Path) -> Facts:
+    """An artifact, by its own manifest and spec: its base is not needed."""
+    manifest = read_manifest(folder)
+    spec = read_spec((folder / manifest["spec"]["file"]).read_bytes(), f"{folder / MANIFEST}")
+    return Facts(str(folder), spec, manifest)
+
+
+def git_side(
+    repository: Repository,
+    commit: str,
+    path: str,
+    content: bytes,
+    label: str,
+    trust_remote_code: bool = False,
+) -> Facts:
+    """A spec at a commit, with the config file that it names there; model folders are those of today's checkout."""
+    spec = read_spec(content, label)
+    folder = str(PurePosixPath(path).parent)
+    with tempfile.TemporaryDirectory() as made:
+        base = Path(made, folder)
+        base.mkdir(parents=True, exist_ok=True)
+        if spec.model is not None and spec.model.config_file is not None:
+            name = inside(folder, spec.model.config_file)
+            config = repository.read(commit, name) if name else None
+            if config is not None:
+                Path(made, name).parent.mkdir(parents=True, exist_ok=True)
+                Path(made, name).write_bytes(config)
+        source = spec.model.source if spec.model else None
+        if source is not None and source.startswith("."):
+            name = inside(folder, source)
+            now, then = repository.top / (name or ""), Path(made, name or "")
+            if name and now.is_dir() and not then.exists():
+                then.parent.mkdir(parents=True, exist_ok=True)
+                then.symlink_to(now)
+        return _planned(spec, label, base, trust_remote_code)
+
+
+def read_spec(content: bytes, label: str) -> Spec:
+    """The spec of a file's content.
+
+    Raises:
+        DeltacError: every problem, with places that name the label.
+    """
+    spec, problems = inspect_bytes(content, label, extra_fragment=_installed_fragment)
+    problems.raise_if_any()
+    assert spec is not None
+    return spec
+
+
+def _planned(spec: Spec, label: str, base: Path, trust_remote_code: bool) -> Facts:
+    missing = [name for name in _LIBRARIES if importlib.util.find_spec(name) is None]
+    if missing:
+        return Facts(label, spec, why=f"{' and '.join(missing)} not installed")
+    from deltac.prepare import prepare
+
+    try:
+        prepared = prepare(spec, base=base, trust_remote_code=trust_remote_code)
+    except DeltacError as error:
+        if error.exit_code != 2 and not _without_model(error):
+            raise
+        first = error.diagnostics[0]
+        return Facts(label, spec, why=f"{label}: {first.code}, {first.message}")
+    return facts_of(prepared, label)
+
+
+def _without_model(error: DeltacError) -> bool:
+    """Whether all that is wrong is that the spec names no model: it is for one that the caller gives."""
+    return {each.code for each in error.diagnostics} == {"DLT258"}
+
+
+def _installed_fragment(name: str) -> Mapping[str, Any]:
+    from deltac.operators import fragment, get
+
+    return fragment(get(name).operator)
