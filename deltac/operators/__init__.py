@@ -1,7 +1,7 @@
 """The operator contract and the operators, one file each."""
 
 from deltac.operators._contract import NewParameter, Operator, Paper, Refusal
-from deltac.operators._fields import fragment, option
+from deltac.operators._fields import effects, fragment, option
 from deltac.operators._init import KaimingUniform, Normal, Zeros
 from deltac.operators._registry import Registered, builtin, fragments, get, names
 
@@ -15,6 +15,7 @@ __all__ = [
     "Registered",
     "Zeros",
     "builtin",
+    "effects",
     "fragment",
     "fragments",
     "get",

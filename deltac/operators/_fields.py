@@ -20,6 +20,7 @@ def option(
     maximum: float | None = None,
     below: float | None = None,
     pattern: str | None = None,
+    effect: Literal["math", "training", "start"] = "math",
 ) -> Any:
     """A field of an operator that a spec may set.
 
@@ -31,6 +32,8 @@ def option(
         maximum: largest number allowed.
         below: the number must be less than this.
         pattern: regular expression for a string.
+        effect: what a trained delta notices of a change: other results (`math`), nothing, because it acts in training
+            alone (`training`) or on the initial values alone (`start`). `deltac breaking` reads it.
     """
     bounds = {
         "minimum": minimum,
@@ -40,7 +43,15 @@ def option(
         "pattern": pattern,
     }
     schema = {key: value for key, value in bounds.items() if value is not None}
-    return dataclasses.field(default=default, metadata={"doc": doc, "schema": schema})
+    return dataclasses.field(
+        default=default, metadata={"doc": doc, "schema": schema, "effect": effect}
+    )
+
+
+def effects(operator: type[Operator]) -> dict[str, str]:
+    """What each option of an operator acts on: `math`, `training` or `start`, see `option`."""
+    fields = dataclasses.fields(operator)
+    return {field.name: field.metadata.get("effect", "math") for field in fields}
 
 
 def fragment(operator: type[Operator]) -> dict[str, Any]:

@@ -34,7 +34,9 @@ class Adapter(Operator):
         "Where it acts: on the target's output before the residual is added, on their sum, or on the target's output "
         "whatever follows.",
     )
-    init: Literal["houlsby", "zero"] = option("houlsby", "Initial values of W_d and W_u.")
+    init: Literal["houlsby", "zero"] = option(
+        "houlsby", "Initial values of W_d and W_u.", effect="start"
+    )
 
     name: ClassVar = "adapter"
     family: ClassVar = "addition"

@@ -24,11 +24,12 @@ class Lora(Operator):
         "standard", "s = alpha / rank (standard) or alpha / sqrt(rank) (rank-stabilized)."
     )
     dropout: float = option(
-        0.0, "Probability of dropout on the input of A, in training.", minimum=0, below=1
+        0.0, "Probability of dropout on the input of A.", minimum=0, below=1, effect="training"
     )
     init: Literal["kaiming", "gaussian"] = option(
         "kaiming",
         "Initial A: uniform on ±1/sqrt(in) (kaiming), or normal with std 1/rank (gaussian).",
+        effect="start",
     )
 
     name: ClassVar = "lora"

@@ -13,6 +13,7 @@ from deltac.diagnostics import DeltacError
 from deltac.review.facts import Facts
 from deltac.review.git import Repository, inside
 from deltac.spec import Spec
+from deltac.spec.files import Folder
 from deltac.spec.load import inspect, inspect_bytes
 
 if TYPE_CHECKING:
@@ -87,35 +88,50 @@ def git_side(
     label: str,
     trust_remote_code: bool = False,
 ) -> Facts:
-    """A spec at a commit, with the config file that it names there; model folders are those of today's checkout."""
-    spec = read_spec(content, label)
+    """A spec at a commit, with the files that it names there; model folders are those of today's checkout."""
     folder = str(PurePosixPath(path).parent)
     with tempfile.TemporaryDirectory() as made:
-        base = Path(made, folder)
+        top = Path(made).resolve()
+        spec = read_spec(content, label, (_Then(top, repository, commit), path))
+        base = top / folder
         base.mkdir(parents=True, exist_ok=True)
-        if spec.model is not None and spec.model.config_file is not None:
-            name = inside(folder, spec.model.config_file)
-            config = repository.read(commit, name) if name else None
-            if config is not None:
-                Path(made, name).parent.mkdir(parents=True, exist_ok=True)
-                Path(made, name).write_bytes(config)
-        source = spec.model.source if spec.model else None
-        if source is not None and source.startswith("."):
-            name = inside(folder, source)
-            now, then = repository.top / (name or ""), Path(made, name or "")
-            if name and now.is_dir() and not then.exists():
-                then.parent.mkdir(parents=True, exist_ok=True)
-                then.symlink_to(now)
+        named = (spec.model.config_file, spec.model.source) if spec.model else (None, None)
+        config_file, source = (inside(folder, each) if each else None for each in named)
+        config = repository.read(commit, config_file) if config_file else None
+        if config is not None:
+            (top / config_file).parent.mkdir(parents=True, exist_ok=True)
+            (top / config_file).write_bytes(config)
+        # Weights are seldom in git; a model's folder is taken as it lies there now.
+        if source and named[1].startswith(".") and (repository.top / source).is_dir():
+            (top / source).parent.mkdir(parents=True, exist_ok=True)
+            if not (top / source).exists():
+                (top / source).symlink_to(repository.top / source)
         return _planned(spec, label, base, trust_remote_code)
 
 
-def read_spec(content: bytes, label: str) -> Spec:
+class _Then(Folder):
+    """The root folder of a spec as it was at a commit."""
+
+    def __init__(self, root: Path, repository: Repository, commit: str) -> None:
+        super().__init__(root)
+        self._repository, self._commit = repository, commit
+
+    def read(self, path: str) -> bytes:
+        """The content of a file at the commit."""
+        self.find(path)
+        content = self._repository.read(self._commit, path)
+        if content is None:
+            raise FileNotFoundError(2, f"no such file at {self._commit[:12]}")
+        return content
+
+
+def read_spec(content: bytes, label: str, place: tuple[Folder, str] | None = None) -> Spec:
     """The spec of a file's content.
 
     Raises:
         DeltacError: every problem, with places that name the label.
     """
-    spec, problems = inspect_bytes(content, label, extra_fragment=_installed_fragment)
+    spec, problems = inspect_bytes(content, label, extra_fragment=_installed_fragment, place=place)
     problems.raise_if_any()
     assert spec is not None
     return spec
