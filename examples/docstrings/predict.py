@@ -18,6 +18,8 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 import deltac
 
 BATCH = 64
+# More or fewer threads add numbers in another order, and logits would differ in their last bits.
+THREADS = 2
 
 
 def tokenizer_of(model: PreTrainedModel) -> Tokenizer:
@@ -49,9 +51,8 @@ def main() -> None:
     parser.add_argument("artifact", type=Path, help="folder that train.py saved")
     parser.add_argument("texts", nargs="*", help="docstrings; none: the test part")
     parser.add_argument("--output", type=Path, help="write the test part's logits here")
-    parser.add_argument("--threads", type=int, default=2, help="of torch")
     args = parser.parse_args()
-    torch.set_num_threads(args.threads)
+    torch.set_num_threads(THREADS)
 
     model = deltac.load(args.artifact).model
     tokenizer = tokenizer_of(model)

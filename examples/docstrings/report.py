@@ -38,7 +38,9 @@ def table(results: list[dict], part: str = "test") -> str:
         "|---|---|--:|--:|--:|--:|",
     ]
     for row in results:
-        spread = f"{row['accuracy']:.3f} ({row['lowest']:.3f} to {row['highest']:.3f})"
+        spread = (
+            f"{row['accuracy']:.3f} ({min(row['accuracies']):.3f} to {max(row['accuracies']):.3f})"
+        )
         lines.append(
             f"| {NAMES[row['method']]} | {spread} | {row['percent']:.3f} | {row['bytes']:,} | "
             f"{row['seconds_per_step']:.3f} | {row['rate']:g} ({row['head_rate']:g}) |"
@@ -64,15 +66,15 @@ def draw(results: list[dict], file: Path) -> None:
     """Accuracy against the delta's size. The frozen base has no delta: it is a line."""
     figure, axes = plt.subplots(figsize=(6.4, 4), layout="constrained")
     for row in results:
-        low, high = row["accuracy"] - row["lowest"], row["highest"] - row["accuracy"]
+        lowest, highest = min(row["accuracies"]), max(row["accuracies"])
         if row["delta"]:
-            axes.errorbar(
-                row["delta"], row["accuracy"], [[low], [high]], fmt="o", capsize=4, color="C0"
-            )
+            spread = [[row["accuracy"] - lowest], [highest - row["accuracy"]]]
+            point = (row["delta"], row["accuracy"])
+            axes.errorbar(*point, spread, fmt="o", capsize=4, color="C0")
             place = {"xytext": (8, 4), "textcoords": "offset points"}
-            axes.annotate(NAMES[row["method"]], (row["delta"], row["accuracy"]), **place)
+            axes.annotate(NAMES[row["method"]], point, **place)
         else:
-            axes.axhspan(row["lowest"], row["highest"], color="C1", alpha=0.2)
+            axes.axhspan(lowest, highest, color="C1", alpha=0.2)
             axes.axhline(row["accuracy"], color="C1", label=NAMES[row["method"]])
             axes.legend(loc="lower right", frameon=False)
     axes.set_xscale("log")
