@@ -22,6 +22,7 @@ from deltac.operators import fragment, get
 from deltac.planning import Plan, make_plan
 from deltac.rewrite.pipeline import Rewriting, rewrite
 from deltac.spec import ModelSpec, Spec, load_spec
+from deltac.spec.ignores import WITH_MODEL, silence
 
 SpecLike = str | Path | Mapping[str, Any]
 
@@ -45,18 +46,37 @@ def prepare(
     trust_remote_code: bool = False,
     variables: Mapping[str, Any] | None = None,
     root: Path | None = None,
+    offline: bool = False,
 ) -> Prepared:
     """Validates, traces, plans and generates the code of a spec, all on shapes.
 
-    `base` is the folder that the spec's relative paths start from, where that is not the folder of its file.
+    Args:
+        spec: a path, YAML text, a dict, or a spec that was read already.
+        model: the base, if it is at hand.
+        base: the folder that the spec's relative paths start from, where that is not the folder of its file.
+        trust_remote_code: whether code from the hub may run.
+        variables: values of the spec's variables, over those that it gives itself.
+        root: the folder that bases and files of the model must lie in.
+        offline: whether only what lies on this machine is read; with a `config_file` no source is needed then.
+
+    Raises:
+        DeltacError: every problem found, but the warnings that a comment silences.
     """
     checked = spec if isinstance(spec, Spec) else _load_spec(spec, variables=variables, root=root)
     if base is None:
         is_path = isinstance(spec, (str, Path)) and "\n" not in str(spec)
         base = Path(spec).parent if is_path else Path()
-    origin, cls, config, graph = _open(checked, model, base, trust_remote_code)
-    planned = make_plan(checked, graph, fresh_parameters(cls, config, origin, graph))
-    return Prepared(planned, rewrite(planned), origin, cls, config)
+    document = checked.document
+    try:
+        origin, cls, config, graph = _open(checked, model, base, trust_remote_code, offline=offline)
+        planned = make_plan(checked, graph, fresh_parameters(cls, config, origin, graph))
+        rewriting = rewrite(planned)
+    except DeltacError as error:
+        # The work stopped half-way: that a comment silences nothing can't be told.
+        kept = silence(document, error.diagnostics, WITH_MODEL, complete=False)
+        raise DeltacError(kept) from error.__cause__
+    planned = replace(planned, warnings=tuple(silence(document, planned.warnings, WITH_MODEL)))
+    return Prepared(planned, rewriting, origin, cls, config)
 
 
 def plan_of_artifact(folder: Path, *, trust_remote_code: bool = False) -> Plan:
@@ -108,6 +128,8 @@ def _open(
     base: Path,
     remote_code: bool,
     manifest: Mapping[str, Any] | None = None,
+    *,
+    offline: bool = False,
 ) -> tuple[Origin, type[PreTrainedModel], PreTrainedConfig, ModelGraph]:
     """The base of a spec: where it comes from, its class, its config and its shapes."""
     if model is not None:
@@ -115,12 +137,13 @@ def _open(
     if spec.model is None:
         message = "the spec has no 'model' section, and no model was given"
         raise DeltacError(
-            [Diagnostic("DLT258", message, spec.span(()), fix="add 'model: {source: …}'")]
+            [Diagnostic("DLT258", message, spec.span(()), fix="write 'model: {source: ...}'")]
         )
-    span = spec.span((*spec.model.path, "source"))
-    origin = resolve(spec.model.source, spec.model.revision, base, span)
+    origin = _origin(spec, spec.model, base, offline)
     instead = manifest["base"]["config"] if manifest else None
-    config = read_config(spec, origin, base, remote_code=remote_code, instead=instead)
+    config = read_config(
+        spec, origin, base, remote_code=remote_code, instead=instead, offline=offline
+    )
     cls = model_class(spec, config, origin)
     graph = graph_from_config(cls, config)
     problems = Problems()
@@ -129,6 +152,17 @@ def _open(
             check_read_back(problems, spec, key, value, getattr(graph.config, key, None))
     problems.raise_if_any()
     return origin, cls, config, graph
+
+
+def _origin(spec: Spec, model: ModelSpec, base: Path, offline: bool) -> Origin:
+    """Where the base comes from; offline, a folder or package that is not here matters only without a `config_file`."""
+    try:
+        return resolve(model.source, model.revision, base, spec.span((*model.path, "source")))
+    except DeltacError as error:
+        absent = {each.code for each in error.diagnostics} <= {"DLT802", "DLT804"}
+        if not (offline and model.config_file is not None and absent):
+            raise
+        return Origin("absent", label=str(model.source))
 
 
 def _open_given(

@@ -9,7 +9,7 @@ import click
 
 from deltac.cli._lock import check_locked, lock_warnings, locked_option
 from deltac.cli._model import format_option, remote_code, render_report, require_libraries
-from deltac.cli._output import Output, output_format
+from deltac.cli._output import Output, output_format, policy_options
 from deltac.cli._reuse import given, reuse_options
 
 
@@ -27,6 +27,7 @@ from deltac.cli._reuse import given, reuse_options
 @locked_option
 @remote_code
 @reuse_options
+@policy_options
 @output_format
 @click.pass_obj
 def command(
@@ -55,6 +56,8 @@ def command(
     target = Path(folder) if folder else Path("build") / prepared.plan.spec.name
     check_writable(target, overwrite=force)
     output.diagnostics([*prepared.plan.warnings, *lock_warnings(Path(spec), prepared)])
+    if output.exit_code:
+        return output.exit_code  # --warn-as-error: nothing is written
     needed = prepared.plan.needs_weights()
     if needed:
         size = weight_bytes(prepared.origin)

@@ -15,7 +15,7 @@ from deltac.diagnostics import DeltacError
 
 #: One file of this folder each, in the order of a spec's way. A verb's file imports what is heavy
 #: inside its function, so that `deltac --help` and `deltac validate` stay fast.
-VERBS = ("validate", "plan", "compile", "lock", "diff", "inspect", "operators", "schema")
+VERBS = ("validate", "plan", "compile", "lock", "diff", "breaking", "inspect", "operators", "explain", "schema")
 
 
 class _Verbs(click.Group):
@@ -45,6 +45,7 @@ def main(arguments: list[str] | None = None) -> None:
     output = Output()
     try:
         code = _run(arguments, output)
+        output.finish()
         sys.stdout.flush()
     except BrokenPipeError:
         # The reader of a pipe left; the flush at the interpreter's end must not fail again.
@@ -59,7 +60,7 @@ def _run(arguments: list[str] | None, output: Output) -> int:
         words = sys.argv[1:] if arguments is None else list(arguments)
         with cli.make_context("deltac", words, obj=output) as context:
             result = cli.invoke(context)
-        return result if isinstance(result, int) else 0
+        return result if isinstance(result, int) and result else output.exit_code
     except click.exceptions.Exit as exit_:
         return exit_.exit_code
     except click.ClickException as error:
@@ -71,7 +72,7 @@ def _run(arguments: list[str] | None, output: Output) -> int:
         raise
     except DeltacError as error:
         output.diagnostics(error.diagnostics)
-        return error.exit_code
+        return output.exit_code
     except Exception as error:
         if os.environ.get("DELTAC_DEBUG") == "1":
             traceback.print_exc()

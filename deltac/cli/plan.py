@@ -9,7 +9,7 @@ import click
 from deltac.cli._files import spec_files
 from deltac.cli._lock import check_locked, locked_option
 from deltac.cli._model import format_option, remote_code, render_report, require_libraries
-from deltac.cli._output import Output, output_format
+from deltac.cli._output import Output, output_format, policy_options
 from deltac.cli._reuse import given, reuse_options
 from deltac.diagnostics import DeltacError, Diagnostic
 
@@ -19,6 +19,7 @@ from deltac.diagnostics import DeltacError, Diagnostic
 @format_option
 @locked_option
 @remote_code
+@policy_options
 @reuse_options
 @output_format
 @click.pass_obj

@@ -1,72 +1,92 @@
-"""`deltac validate`: checks specs without a model, a network or torch."""
+"""`deltac validate`: checks specs against the schema, and against their models where those are at hand."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
+from deltac.cli._cache import Cache, cache_folder
+from deltac.cli._check_model import check_model
 from deltac.cli._files import spec_files
 from deltac.cli._lock import check_locked, locked_option
+from deltac.cli._output import Output, output_format, policy_options
 from deltac.cli._reuse import given, reuse_options
-from deltac.cli._output import Output, output_format
 from deltac.diagnostics import DeltacError, Diagnostic
 from deltac.diagnostics.full import printable
+from deltac.spec import Spec
 from deltac.spec.files import Folder
 from deltac.spec.load import inspect, inspect_bytes
 from deltac.spec.yaml import MAX_BYTES
 
-#: What this verb checks; a line per file says it.
-CHECKED = "schema"
+_STDIN = "<stdin>"
 
 
 @click.command("validate")
 @click.argument("paths", nargs=-1, required=True)
+@click.option(
+    "--require-model",
+    is_flag=True,
+    help="Fail where a spec can be checked against the schema only.",
+)
+@click.option("--no-cache", is_flag=True, help="Neither use nor keep results of earlier calls.")
 @locked_option
 @reuse_options
+@policy_options
 @output_format
 @click.pass_obj
-def command(output: Output, paths: tuple[str, ...], locked: bool) -> int:
+def command(
+    output: Output, paths: tuple[str, ...], require_model: bool, no_cache: bool, locked: bool
+) -> None:
     """Check specs: files, folders (every *.delta.yaml below), or - for standard input.
 
-    Nothing is downloaded or imported, so a stranger's spec can be checked safely. Exit code 1 when
-    a spec is at fault, 2 when a path is.
+    The schema is always checked. Selection, shapes, composition and budget are checked where the model's config lies
+    on this machine: in the spec, beside it (`config_file`), in a folder, an installed package or the hub's cache. The
+    network is never asked and no code of a model runs, so a stranger's spec can be checked safely. Exit code 1 when a
+    spec is at fault, 2 when the call or the environment is.
     """
-    found: list[Diagnostic] = []
+    # All that is read is read offline already; with this the hub's client, once imported, refuses to ask.
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    output.as_data = True
+    output.diagnostics([])
+    cache = Cache(None if no_cache else cache_folder() / "validate")
     for path in paths:
         try:
             for name in spec_files(path):
-                problems = _check(name)
-                if locked and not any(each.severity == "error" for each in problems):
-                    problems += _check_lock(name)
-                found += problems
-                if output.format == "full":
-                    _report(output, name, problems)
+                found, reason = _check(name, cache)
+                if require_model and reason is not None and not _errors(found):
+                    found.append(_not_checked(name, reason))
+                if locked and not _errors(found):
+                    found += _check_lock(name)
+                _report(output, _STDIN if name == "-" else name, found, reason)
         except DeltacError as error:
-            found += error.diagnostics
-            if output.format == "full":
-                output.diagnostics(error.diagnostics)
-    if output.format != "full":
-        output.diagnostics(DeltacError(found).diagnostics, as_data=True)
-    errors = [each for each in found if each.severity == "error"]
-    return DeltacError(errors).exit_code if errors else 0
+            output.diagnostics(error.diagnostics)
 
 
-def _check(name: str) -> list[Diagnostic]:
-    if name == "-":
-        content = click.get_binary_stream("stdin").read(MAX_BYTES + 1)
-        place, variables = Folder.of(Path("<stdin>"), given()["root"]), given()["variables"]
-        found = inspect_bytes(
-            content,
-            "<stdin>",
-            extra_fragment=_installed_fragment,
-            variables=variables,
-            place=place,
-        )
-        return list(found[1])
-    return list(inspect(Path(name), extra_fragment=_installed_fragment, **given())[1])
+def _check(name: str, cache: Cache) -> tuple[list[Diagnostic], str | None]:
+    """What is wrong with a spec, and why its model was not looked at; None where it was."""
+    spec, problems = _check_schema(name)
+    found = list(problems)
+    if spec is None:
+        return found, "the schema comes first"
+    base = Path() if name == "-" else Path(name).parent
+    checked = check_model(spec, base, cache)
+    return list(DeltacError([*found, *checked.diagnostics]).diagnostics), checked.reason
+
+
+def _check_schema(name: str) -> tuple[Spec | None, Any]:
+    if name != "-":
+        return inspect(Path(name), extra_fragment=_installed_fragment, **given())
+    return inspect_bytes(
+        click.get_binary_stream("stdin").read(MAX_BYTES + 1),
+        _STDIN,
+        extra_fragment=_installed_fragment,
+        variables=given()["variables"],
+        place=Folder.of(Path(_STDIN), given()["root"]),
+    )
 
 
 def _check_lock(name: str) -> list[Diagnostic]:
@@ -77,14 +97,34 @@ def _check_lock(name: str) -> list[Diagnostic]:
     return []
 
 
-def _report(output: Output, name: str, problems: list[Diagnostic]) -> None:
-    errors = sum(each.severity == "error" for each in problems)
-    state = "ok" if not errors else "1 error" if errors == 1 else f"{errors} errors"
-    output.diagnostics(problems)
-    if any(each.code == "DLT831" for each in problems):
+def _not_checked(name: str, reason: str) -> Diagnostic:
+    shown = _STDIN if name == "-" else name
+    fix = "put a copy of the model's config.json beside the spec: 'config_file: PATH'"
+    return Diagnostic("DLT842", f"{shown} was checked against the schema only: {reason}", fix=fix)
+
+
+def _report(output: Output, name: str, found: list[Diagnostic], reason: str | None) -> None:
+    kept = output.diagnostics(found)
+    if any(each.code == "DLT831" for each in kept):
         return  # nothing was checked
-    shown = "<stdin>" if name == "-" else printable(name)
-    click.echo(f"{shown}: {state} (checked: {CHECKED})")
+    how_far = "schema" if reason is not None else "schema and model"
+    output.checked[name] = {"checked": how_far, "reason": reason}
+    if output.format == "json":
+        return  # the object says it
+    errors = len(_errors(kept))
+    counts = [_count(errors, "error"), _count(len(kept) - errors, "warning")]
+    state = ", ".join(each for each in counts if each) or "ok"
+    why = f"; {reason}" if reason is not None else ""
+    # In the other formats stdout is for the diagnostics.
+    click.echo(printable(f"{name}: {state} (checked: {how_far}{why})"), err=output.format != "full")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}" if number else ""
+
+
+def _errors(found: list[Diagnostic]) -> list[Diagnostic]:
+    return [each for each in found if each.severity == "error"]
 
 
 def _installed_fragment(name: str) -> Mapping[str, Any]:

@@ -18,6 +18,7 @@ class Diagnostic:
         span: where, if the problem lies in a source.
         notes: further facts, one sentence each.
         fix: what to do or to write instead.
+        as_error: whether the caller wants this warning to count as an error.
     """
 
     code: str
@@ -25,6 +26,7 @@ class Diagnostic:
     span: Span | None = None
     notes: tuple[str, ...] = ()
     fix: str | None = None
+    as_error: bool = False
 
     def __post_init__(self) -> None:
         if self.code not in CODES:
@@ -46,7 +48,7 @@ class Diagnostic:
     @property
     def severity(self) -> str:
         """`error` or `warning`."""
-        return self.entry.severity
+        return "error" if self.as_error else self.entry.severity
 
     @property
     def sort_key(self) -> tuple:

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from deltac.diagnostics.diagnostic import Diagnostic
 
 VERSION = 1
 
+#: By file: `checked`, `schema` or `schema and model`, and `reason`, why it was not more.
+Checked = Mapping[str, Mapping[str, str | None]]
 
-def render(diagnostics: Iterable[Diagnostic]) -> str:
+
+def render(diagnostics: Iterable[Diagnostic], files: Checked | None = None) -> str:
     """The JSON text of all diagnostics, without a final line break."""
-    return json.dumps(to_object(diagnostics), indent=2, ensure_ascii=False)
+    return json.dumps(to_object(diagnostics, files), indent=2, ensure_ascii=False)
 
 
-def to_object(diagnostics: Iterable[Diagnostic]) -> dict:
-    """The object that `render` writes: its version and the diagnostics in order."""
-    return {"version": VERSION, "diagnostics": [_entry(each) for each in diagnostics]}
+def to_object(diagnostics: Iterable[Diagnostic], files: Checked | None = None) -> dict:
+    """The object that `render` writes: its version, the files that were checked, the diagnostics in order."""
+    rows = [{"file": name, **facts} for name, facts in (files or {}).items()]
+    return {
+        "version": VERSION,
+        "files": rows,
+        "diagnostics": [_entry(each) for each in diagnostics],
+    }
 
 
 def _entry(diagnostic: Diagnostic) -> dict:
@@ -57,6 +65,14 @@ def schema() -> dict:
         },
         "fix": {"description": "What to write or do instead.", "type": ["string", "null"]},
     }
+    checked = {
+        "file": {"description": "As the call names it.", "type": "string"},
+        "checked": {"description": "How far.", "enum": ["schema", "schema and model"]},
+        "reason": {
+            "description": "Why not the model; null where it was.",
+            "type": ["string", "null"],
+        },
+    }
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "deltac diagnostics, version 1",
@@ -64,6 +80,17 @@ def schema() -> dict:
         "type": "object",
         "properties": {
             "version": {"description": "Version of this form.", "const": VERSION},
+            "files": {
+                "description": "The files that deltac validate checked; empty for other verbs.",
+                "type": "array",
+                "items": {
+                    "description": "One file.",
+                    "type": "object",
+                    "properties": checked,
+                    "required": list(checked),
+                    "additionalProperties": False,
+                },
+            },
             "diagnostics": {
                 "description": "All problems, sorted by place.",
                 "type": "array",
@@ -76,6 +103,6 @@ def schema() -> dict:
                 },
             },
         },
-        "required": ["version", "diagnostics"],
+        "required": ["version", "files", "diagnostics"],
         "additionalProperties": False,
     }

@@ -10,6 +10,7 @@ from typing import Any
 from deltac.diagnostics import DeltacError, Diagnostic, Problems
 from deltac.spec.check import check
 from deltac.spec.files import Folder, OutsideError
+from deltac.spec.ignores import WITHOUT_MODEL, check_ignores, silence
 from deltac.spec.paths import check_paths
 from deltac.spec.resolve import resolve
 from deltac.spec.scalars import Scalar
@@ -152,9 +153,18 @@ def _finish(
     # What a value is that no variable gives can't be told; that there is none was reported.
     problems.extend(each for each in check(document, schema) if each.span not in unknown)
     check_paths(document, place, problems)
+    problems = _silenced(document, problems)
     if any(each.severity == "error" for each in problems):
         return None, problems
     return build(document), problems
+
+
+def _silenced(document: Document, problems: Problems) -> Problems:
+    """The problems without the warnings that comments silence, with the faults of such comments."""
+    problems.extend(check_ignores(document))
+    kept = Problems()
+    kept.extend(silence(document, problems, WITHOUT_MODEL))
+    return kept
 
 
 def place_of(source: SpecSource, root: Path | None = None) -> Place | None:

@@ -12,6 +12,7 @@ from deltac.diagnostics import json as diagnostics_json
 
 GOOD = "version: 1\ndeltas:\n  - {operator: lora, target: {module: q_proj}}\n"
 BAD = GOOD.replace("lora", "lroa")
+NO_MODEL = "(checked: schema; the spec has no 'model' section)"
 
 
 def deltac(*arguments, text="", cwd=None, **environment):
@@ -37,7 +38,7 @@ def specs(tmp_path):
 
 def test_a_good_file(specs):
     result = deltac("validate", "b.delta.yaml", cwd=specs)
-    assert result.stdout == b"b.delta.yaml: ok (checked: schema)\n"
+    assert result.stdout.decode() == f"b.delta.yaml: ok {NO_MODEL}\n"
     assert (result.stderr, result.returncode) == (b"", 0)
 
 
@@ -52,14 +53,14 @@ def test_a_bad_file_does_not_stop_the_others(specs):
     result = deltac("validate", "a.delta.yaml", "b.delta.yaml", cwd=specs)
     assert result.returncode == 1
     assert result.stdout.decode().splitlines() == [
-        "a.delta.yaml: 1 error (checked: schema)",
-        "b.delta.yaml: ok (checked: schema)",
+        "a.delta.yaml: 1 error (checked: schema; the schema comes first)",
+        f"b.delta.yaml: ok {NO_MODEL}",
     ]
     assert result.stderr.startswith(b"error[DLT107] unknown-operator: ")
 
 
 def test_standard_input():
-    assert deltac("validate", "-", text=GOOD).stdout == b"<stdin>: ok (checked: schema)\n"
+    assert deltac("validate", "-", text=GOOD).stdout.decode() == f"<stdin>: ok {NO_MODEL}\n"
     result = deltac("validate", "-", text=BAD)
     assert b"--> <stdin>:3:16" in result.stderr
     assert deltac("validate", "-", text=b"\xff").returncode == 1
@@ -72,14 +73,19 @@ def test_json_is_data(specs):
     assert [each["code"] for each in data["diagnostics"]] == ["DLT107"]
     assert (result.stderr, result.returncode) == (b"", 1)
     empty = deltac("validate", "--output-format", "json", ".", cwd=specs)
-    assert json.loads(empty.stdout) == {"version": 1, "diagnostics": []}
+    reason = "the spec has no 'model' section"
+    files = [
+        {"file": name, "checked": "schema", "reason": reason}
+        for name in ("b.delta.yaml", "deep/er/a.delta.yaml")
+    ]
+    assert json.loads(empty.stdout) == {"version": 1, "files": files, "diagnostics": []}
 
 
 def test_a_path_that_is_not_there(specs):
     result = deltac("validate", "b.delta.yaml", "nowhere", cwd=specs)
     assert result.returncode == 2
     assert b"error[DLT831] file-not-found: can't read nowhere" in result.stderr
-    assert result.stdout == b"b.delta.yaml: ok (checked: schema)\n"
+    assert result.stdout.decode() == f"b.delta.yaml: ok {NO_MODEL}\n"
 
 
 def test_a_folder_without_specs(tmp_path):

@@ -71,9 +71,26 @@ CODES = (
     Code(
         "DLT835",
         "unknown-name",
-        "A name in the call is not known: an operator, or a model to inspect.",
+        "A name in the call is not known: an operator, a model to inspect, or a code.",
         "deltac operators lroa",
         "deltac operators lora",
+        exit=2,
+    ),
+    Code(
+        "DLT841",
+        "not-a-warning",
+        "`--ignore` names the code of an error. Only warnings can be ignored.",
+        "deltac validate --ignore DLT101 specs",
+        "deltac validate --ignore DLT206 specs",
+        exit=2,
+    ),
+    Code(
+        "DLT842",
+        "model-not-checked",
+        "`--require-model` was given, and a spec was checked against the schema alone; the message says why. Put a "
+        "copy of the model's config.json beside the spec (`config_file`), or install what is missing.",
+        "deltac validate --require-model specs  # a hub model, and nothing in the hub's cache",
+        "model: {source: FacebookAI/roberta-base, config_file: configs/roberta.json}",
         exit=2,
     ),
     Code(
