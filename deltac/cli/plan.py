@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -38,7 +39,7 @@ def command(
         for name in spec_files(path):
             try:
                 # A text is known by its line break, a path by having none.
-                source = click.get_text_stream("stdin").read() + "\n" if name == "-" else Path(name)
+                source = sys.stdin.read() + "\n" if name == "-" else Path(name)
                 if locked:
                     check_locked([name], trust_remote_code=trust_remote_code)
                 planned = plan(source, trust_remote_code=trust_remote_code, **given())
