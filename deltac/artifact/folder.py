@@ -45,7 +45,19 @@ def write_folder(folder: Path, files: dict[str, bytes]) -> None:
     Args:
         folder: where the artifact shall lie.
         files: relative path → content.
+
+    Raises:
+        DeltacError: DLT709; an old folder is as it was then, and no part of a new one remains.
     """
+    try:
+        _write_folder(folder, files)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        fix = "choose another folder with --output, or make room"
+        raise _error("DLT709", f"can't write '{folder}': {reason}", fix) from error
+
+
+def _write_folder(folder: Path, files: dict[str, bytes]) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     made = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,9 @@ import click
 
 from deltac.cli._model import remote_code, require_libraries
 from deltac.cli._output import Output, output_format
+from deltac.diagnostics import DeltacError, Diagnostic
+
+_FORMS = "give a hub id, a folder, package:DISTRIBUTION/PATH, a spec (.yaml) or an artifact"
 
 
 @click.command("inspect")
@@ -61,4 +65,20 @@ def _open(model: str, class_name: str | None, trust_remote_code: bool) -> tuple[
         return planned.graph, planned
     # A spec wants folders to start with a dot or a slash; here a name that is a folder is enough.
     source = str(Path(model).resolve()) if Path(model).is_dir() else model
-    return open_source(source, class_name, trust_remote_code=trust_remote_code), None
+    try:
+        return open_source(source, class_name, trust_remote_code=trust_remote_code), None
+    except DeltacError as error:
+        raise DeltacError([_of_the_call(each) for each in error.diagnostics]) from error
+
+
+def _of_the_call(problem: Diagnostic) -> Diagnostic:
+    """A problem of a model's name, as one of the call: there is no spec to point at or to mend."""
+    fix = problem.fix
+    if problem.code == "DLT255":
+        fix = str(fix).replace("write 'class: ...' in 'model'", "say which with --class")
+    elif problem.code == "DLT805":
+        fix = f"check the name and the network; {_FORMS}"
+    elif problem.code == "DLT251":
+        fix = _FORMS
+    code = "DLT835" if problem.entry.exit == 1 else problem.code
+    return replace(problem, code=code, span=None, fix=fix)

@@ -41,6 +41,12 @@ CODES = (
         "The checkpoint was made from another spec than the model that it is loaded into.",
     ),
     _code(
+        "DLT709",
+        "not-written",
+        "The artifact can't be written there: no permission, no space, or a file where a folder should be. What was "
+        "there before is as it was.",
+    ),
+    _code(
         "DLT711",
         "base-class",
         "The base is another architecture than the one the delta was made for.",
