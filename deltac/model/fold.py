@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Collection, Hashable, Iterable, Mapping
 
 
 def fold(paths: Iterable[str]) -> list[str]:
@@ -70,6 +70,25 @@ def shown(paths: Iterable[str], limit: int = 6) -> str:
     folded = fold(paths)
     more = f" and {len(folded) - limit} more" if len(folded) > limit else ""
     return ", ".join(folded[:limit]) + more
+
+
+def counted(matched: Collection[str], order: Iterable[str]) -> str:
+    """How many, and which, folded, in the given order.
+
+    >>> counted({"h.1.q", "h.0.q"}, ["h.0.q", "h.1.q", "head"])
+    '2: h.{0-1}.q'
+    """
+    return f"{len(matched)}: {shown(name for name in order if name in matched)}"
+
+
+def joined(words: Collection[str]) -> str:
+    """The words as a sentence lists them.
+
+    >>> joined(["a", "b", "c"])
+    'a, b and c'
+    """
+    *first, last = words
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def ranges(numbers: Iterable[int]) -> str:

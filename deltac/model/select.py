@@ -7,10 +7,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from deltac.diagnostics import Problems, Span
-from deltac.model.fold import ranges, shown
+from deltac.model.fold import counted, joined, shown
 from deltac.model.graph import ModelGraph
+from deltac.model.layers import block_of, blocks_of
 from deltac.model.nearby import endings, other_key, weights_of
-from deltac.spec import LayerRange, OutOfRangeError, Pattern, Spec, TargetSpec
+from deltac.spec import Pattern, Spec, TargetSpec
 
 Path = tuple[str | int, ...]
 
@@ -80,12 +81,12 @@ def select(
             _no_match(graph, spec, entry, kept, names, whole, problems)
     selected = [name for name in names if _in_all_keys(name, kept)]
     if kept and not selected and len(problems) == before:
-        notes = [f"{entry} matches {_some(entry.matched, names)}" for entry in kept]
+        notes = [f"{entry} matches {counted(entry.matched, names)}" for entry in kept]
         message = "the keys of this target narrow each other, and no place fits them all"
         problems.add("DLT208", message, spec.span(target.path), notes=notes)
-    layers = _layers(graph, spec, target, selected, problems)
+    layers = blocks_of(graph, spec, target, selected, problems)
     if layers is not None:
-        selected = [name for name in selected if _block(graph, name) in layers]
+        selected = [name for name in selected if block_of(graph, name) in layers]
     sound = len(problems) == before
     selected = _without_excluded(graph, spec, target, selected, problems, sound=sound)
     if len(problems) == before:
@@ -148,50 +149,6 @@ def _in_all_keys(name: str, kept: list[_Entry]) -> bool:
     return all(any(name in entry.matched for entry in kept if entry.key == key) for key in keys)
 
 
-def _block(graph: ModelGraph, name: str) -> tuple[str, int] | None:
-    return graph.modules[name if name in graph.modules else name.rpartition(".")[0]].stack
-
-
-def _layers(
-    graph: ModelGraph, spec: Spec, target: TargetSpec, selected: list[str], problems: Problems
-) -> set[tuple[str, int]] | None:
-    """The blocks that `layers` names, as (stack, index); None where the target doesn't narrow by layers."""
-    if not target.layers:
-        return None
-    places = {_block(graph, name) for name in selected} - {None}
-    lying = {stack for stack, _ in places}
-    stacks = {stack: n for stack, n in graph.stacks.items() if stack in lying or not lying}
-    blocks: set[tuple[str, int]] = set()
-    for index, entry in enumerate(target.layers):
-        span = spec.span((*target.path, "layers", index))
-        found = {(stack, n) for stack, count in stacks.items() for n in _indices(entry, count)}
-        if not found:
-            counts = ", ".join(f"{stack} has {_blocks(n)}" for stack, n in stacks.items())
-            message = f"'layers: {entry}' is out of range: {counts or 'the model has no blocks'}"
-            fix = "blocks count from 0; -1 is the last" if stacks else "take 'layers' away"
-            problems.add("DLT202", message, span, fix=fix)
-        elif selected and not places:
-            message = f"'layers: {entry}' leaves nothing of this target, which lies in no block of {_and(stacks)}"
-            notes = [f"the other keys select {_some(selected, selected)}"]
-            problems.add("DLT208", message, span, notes, "take 'layers' away")
-        elif selected and not found & places:
-            have = ", ".join(
-                f"{ranges(sorted(n for s, n in places if s == stack))} of {stack}"
-                for stack in stacks
-            )
-            message = f"'layers: {entry}' leaves nothing of this target, which lies in block {have}"
-            problems.add("DLT208", message, span, fix="remove the entry, or widen the other keys")
-        blocks |= found
-    return blocks
-
-
-def _indices(entry: str | int, count: int) -> list[int]:
-    try:
-        return LayerRange.parse(entry).indices(count)
-    except OutOfRangeError:
-        return []  # another stack may be longer; the caller reports what no stack has
-
-
 def _without_excluded(
     graph: ModelGraph,
     spec: Spec,
@@ -213,8 +170,8 @@ def _without_excluded(
             continue
         message = f"'exclude: {entry}' matches nothing in {graph.class_name}"
         if roots:
-            message = f"'exclude: {entry}' removes nothing from this target; it matches {_some(roots, everything)}"
-        notes = [f"the target selects {_some(selected, selected)}"] if selected else []
+            message = f"'exclude: {entry}' removes nothing from this target; it matches {counted(roots, everything)}"
+        notes = [f"the target selects {counted(selected, selected)}"] if selected else []
         fix = "remove the entry" if roots else endings(entry, selected) or "remove the entry"
         span = spec.span((*target.path, "exclude", index))
         problems.add("DLT203", message, span, notes=notes, fix=fix)
@@ -235,7 +192,7 @@ def _check_left(
         whole = [name for name in names if _in_all_keys(name, kept)]
         span = spec.span((*target.path, "exclude"))
         message = "'exclude' removes all that this target selects"
-        notes = [f"without it the target selects {_some(whole, names)}"]
+        notes = [f"without it the target selects {counted(whole, names)}"]
         problems.add("DLT208", message, span, notes, "narrow 'exclude', or remove the delta")
         return
     keys = {entry.key for entry in kept}
@@ -243,8 +200,8 @@ def _check_left(
         if not entry.matched.intersection(selected):
             others = [f"'{key}'" for key in sorted(keys - {entry.key})]
             others += [f"'{key}'" for key in ("layers", "exclude") if getattr(target, key)]
-            message = f"{entry} adds nothing: {_and(others)} leave{'s' * (len(others) == 1)} none of its places"
-            notes = [f"without that it matches {_some(entry.matched, names)}"]
+            message = f"{entry} adds nothing: {joined(others)} leave{'s' * (len(others) == 1)} none of its places"
+            notes = [f"without that it matches {counted(entry.matched, names)}"]
             fix = "remove the entry, or write another delta for it"
             problems.add("DLT208", message, spec.span(entry.path), notes=notes, fix=fix)
 
@@ -259,14 +216,16 @@ def _no_match(
     problems: Problems,
 ) -> None:
     notes = [
-        f"{other} matches {_some(other.matched, names)}"
+        f"{other} matches {counted(other.matched, names)}"
         for other in kept
         if other.key == entry.key and other.matched
     ]
     span = spec.span(entry.path)
     modules = _modules(graph, entry.key, entry.text)
     if modules and not whole:
-        message = f"{entry} matches {_some(modules, list(graph.modules))}; no parameter lies there"
+        message = (
+            f"{entry} matches {counted(modules, list(graph.modules))}; no parameter lies there"
+        )
         problems.add("DLT303", message, span, notes, "remove the entry")
         return
     if entry.key == "class":
@@ -282,7 +241,7 @@ def _no_match(
             candidates = [path for path in graph.modules if path]
         fix = other_key(graph, entry.key, entry.text) or endings(entry.text, candidates)
     if not fix and whole:
-        notes.append(f"{whole} selects {_some(names, names)}")
+        notes.append(f"{whole} selects {counted(names, names)}")
     elif not fix and entry.key != "class":
         notes.append(f"modules with a weight: {shown(weights_of(graph))}")
         fix = "see all paths with: deltac inspect MODEL"
@@ -302,17 +261,3 @@ def _regex_fix(text: str, names: Sequence[str]) -> str:
             "a regular expression must match the whole path; blocks are chosen with 'layers: ...'"
         )
     return f"a regular expression must match the whole path: write '{mended}'"
-
-
-def _some(matched: Collection[str], order: Sequence[str]) -> str:
-    """`3: h.{0-2}.attn`: how many, and which, folded."""
-    return f"{len(matched)}: {shown(name for name in order if name in matched)}"
-
-
-def _blocks(count: int) -> str:
-    return "1 block (0)" if count == 1 else f"{count} blocks (0-{count - 1})"
-
-
-def _and(words: Collection[str]) -> str:
-    *first, last = words
-    return f"{', '.join(first)} and {last}" if first else last
