@@ -20,7 +20,7 @@ def diff_text(found: Comparison) -> str:
         lines += ["", subject]
         for row in rows:
             lines.append(f"  {row.sign} {sentence(row)}")
-            lines += [f"      {site}" for site in _cut(row.sites)]
+            lines += [f"      {site}" for site in cut(row.sites)]
     if found.counts:
         lines += ["", "counts"]
         width = max(len(name) for name, _, _ in found.counts)
@@ -35,17 +35,17 @@ def diff_markdown(found: Comparison) -> str:
     """The same for a pull-request comment."""
     lines = [f"### `{found.before.label}` → `{found.after.label}`", ""]
     if found.level == "text":
-        lines += [f"Compared as text only: {_cell(found.why)}.", ""]
+        lines += [f"Compared as text only: {cell(found.why)}.", ""]
     if not found.differences:
         return "\n".join([*lines, "No differences."])
     lines += ["| | what | before | after | class |", "|---|---|---|---|---|"]
     for row in found.differences:
-        sites = "".join(f"<br>`{site}`" for site in _cut(row.sites))
+        sites = "".join(f"<br>`{site}`" for site in cut(row.sites))
         values = " | ".join(
-            "" if each is None else _cell(str(shown(each))) for each in (row.before, row.after)
+            "" if each is None else cell(str(shown(each))) for each in (row.before, row.after)
         )
         classes = ", ".join(row.classes)
-        lines.append(f"| {_cell(row.subject)} | {_cell(row.what)}{sites} | {values} | {classes} |")
+        lines.append(f"| {cell(row.subject)} | {cell(row.what)}{sites} | {values} | {classes} |")
     if found.counts:
         lines += ["", "| count | before | after | change |", "|---|---:|---:|---:|"]
         lines += [f"| {n} | {was:,} | {now:,} | {now - was:+,} |" for n, was, now in found.counts]
@@ -77,10 +77,12 @@ def shown(value: Any) -> Any:
     return value
 
 
-def _cut(sites: tuple[str, ...]) -> list[str]:
+def cut(sites: tuple[str, ...]) -> list[str]:
+    """The first lines, and how many follow."""
     more = len(sites) - _MOST_LINES
     return [*sites[:_MOST_LINES], f"and {more} more lines"] if more > 0 else list(sites)
 
 
-def _cell(text: str) -> str:
+def cell(text: str) -> str:
+    """A text in a cell of a Markdown table."""
     return text.replace("|", "\\|").replace("\n", " ")
