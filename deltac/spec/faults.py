@@ -127,7 +127,7 @@ def _unknown_key(
         problems.add("DLT101", f"`{key}` is a key of a delta, not of `target`", span, fix=fix)
     else:
         message = f"{where} has no key `{key}`"
-        notes = [f"known keys: {', '.join(known)}"]
+        notes = [*_letters(key), f"known keys: {', '.join(known)}"]
         if path[-2:-1] == ("target",):
             notes.append("options of the operator stand beside `target`, not in it")
         problems.add("DLT101", message, span, notes, did_you_mean(key, known))
@@ -157,7 +157,7 @@ def _not_one_of(document: Document, path: Path, error: ValidationError, problems
     allowed = error.validator_value
     word = error.instance if isinstance(error.instance, str) else ""
     if path[-1:] == ("operator",):
-        notes = [f"known operators: {', '.join(allowed)}"]
+        notes = [*_letters(word), f"known operators: {', '.join(allowed)}"]
         message = f"there is no operator `{phrases.short(word)}`"
         problems.add("DLT107", message, span, notes, did_you_mean(word, allowed))
         return
@@ -165,7 +165,7 @@ def _not_one_of(document: Document, path: Path, error: ValidationError, problems
     message = f"{_key(path)}found {found}; expected {phrases.expected(error.schema)}"
     names = [each for each in allowed if isinstance(each, str)]
     fix = _null_fix(path) if error.instance is None else did_you_mean(word, names)
-    problems.add("DLT105", message, span, fix=fix)
+    problems.add("DLT105", message, span, _letters(word), fix)
 
 
 def _bad_name(document: Document, path: Path, name: str, problems: Problems) -> None:
@@ -181,6 +181,7 @@ def _bad_name(document: Document, path: Path, name: str, problems: Problems) -> 
             "parameters are named `<module>.<delta>_<parameter>`",
         ]
         mended = re.sub("^[^a-z]+|[^a-z0-9]", "", name.lower())[:50]
+    notes = [*_letters(name), *notes]
     problems.add("DLT110", message, span, notes, f"write `name: {mended}`" if mended else None)
 
 
@@ -223,6 +224,11 @@ def _type_fix(path: Path, found: Any, schema: Mapping[str, Any], written: str) -
 def _null_fix(path: Path) -> str:
     needed = path[-1:] in (("version",), ("deltas",), ("operator",), ("target",))
     return "give it a value" if needed else "give it a value, or remove the key"
+
+
+def _letters(word: str) -> list[str]:
+    letters = phrases.lookalike(word)
+    return [letters] if letters else []
 
 
 def _options(known: list[str]) -> list[str]:

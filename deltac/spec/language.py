@@ -223,7 +223,6 @@ SPEC: dict[str, Any] = {
             },
             "budget": _BUDGET,
         },
-        required=["version"],
         patternProperties={
             "^x-": {"description": "A place for anchors (`&name`); read only through `*name`."}
         },
@@ -232,7 +231,7 @@ SPEC: dict[str, Any] = {
             "if": {"required": ["extends"]},
             "then": {},
             "else": {
-                "required": ["deltas"],
+                "required": ["version", "deltas"],
                 "properties": {"deltas": {"items": {"required": ["operator", "target"]}}},
             },
         },

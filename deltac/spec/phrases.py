@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -93,3 +94,18 @@ def bounds(schema: Mapping[str, Any]) -> str:
 
 def _number(value: float) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:g}"
+
+
+#: Beginnings of the names of letters that look like those of ASCII.
+_LOOKALIKES = ("CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE", "COPTIC", "FULLWIDTH", "MATHEMATICAL")
+
+
+def lookalike(text: str) -> str | None:
+    """A sentence on the first character that only looks like one of ASCII, or is not seen at all."""
+    for char in text:
+        name = unicodedata.name(char, "")
+        if name.startswith(_LOOKALIKES):
+            return f"`{char}` is U+{ord(char):04X} {name}, which only looks like another letter"
+        if unicodedata.category(char) == "Cf":
+            return f"it holds U+{ord(char):04X} {name}, which is not seen"
+    return None

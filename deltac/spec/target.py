@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from deltac.spec import phrases
+from deltac.spec.regex import Matcher, UnsupportedError, compile_bounded
 
 
 class TargetError(ValueError):
@@ -46,7 +47,7 @@ class Pattern:
     """
 
     text: str
-    regex: re.Pattern[str]
+    regex: Matcher
 
     @classmethod
     @functools.lru_cache(maxsize=4096)
@@ -65,17 +66,21 @@ class Pattern:
 
     def matches(self, path: str) -> bool:
         """Whether the pattern matches a dotted path."""
-        return self.regex.fullmatch(path) is not None
+        return bool(self.regex.fullmatch(path))
 
 
-def _regex(text: str) -> re.Pattern[str]:
+def _regex(text: str) -> Matcher:
     if not text:
         raise TargetError("DLT113", "`re:` has no expression after it")
     try:
         with warnings.catch_warnings():
             # Python warns where a later version will read the expression differently.
             warnings.simplefilter("error")
-            return re.compile(text)
+            return compile_bounded(text)
+    except UnsupportedError as error:
+        message = f"`{phrases.short(text)}` can't be matched in bounded time: it has {error}"
+        fix = "write it without, or list patterns with `*` and `**`"
+        raise TargetError("DLT113", message, fix) from None
     except (re.error, Warning, OverflowError, RecursionError) as error:
         message = f"`{text}` is not a regular expression: {error}"
         raise TargetError("DLT113", message) from None
@@ -83,6 +88,9 @@ def _regex(text: str) -> re.Pattern[str]:
 
 def _glob(text: str) -> str:
     """The regular expression of a pattern without `re:`."""
+    if letters := phrases.lookalike(text):
+        fix = "write it with the letters of the module's path; for such letters use `re:`"
+        raise TargetError("DLT112", f"in the pattern `{phrases.short(text)}`, {letters}", fix)
     if match := _FOREIGN.search(text):
         found = match[0]
         fix = "write one pattern per list entry" if found in ",;" else None
