@@ -24,6 +24,8 @@ CODES = (
         "forward-not-traceable",
         "torch.fx can't trace the forward of the module that owns the weight, or the weight is not used there in a way "
         "that a delta can join.",
+        wrong="{operator: lora, target: {module: embed_positions}}  # OPT",
+        right="{operator: lora, target: {module: [q_proj, v_proj]}}",
     ),
     Code(
         "DLT504",
@@ -42,6 +44,8 @@ CODES = (
         "DLT506",
         "dropout-not-possible",
         "Dropout on a delta's input needs a consumer that the delta can be added to: a linear map.",
+        wrong="{operator: lora, dropout: 0.1, target: {module: word_embeddings}}",
+        right="{operator: lora, target: {module: word_embeddings}}",
     ),
     Code(
         "DLT507",

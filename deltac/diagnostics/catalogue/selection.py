@@ -45,6 +45,8 @@ CODES = (
         "runs-several-times",
         "A selected module runs more than once in a forward pass (its weights are shared by several layers). Its delta "
         "acts in each of these calls.",
+        wrong="target: {module: query}  # ALBERT: its layers are one",
+        right="target: {module: query}  # deltac: ignore[DLT206] ALBERT shares its layers",
         severity="warning",
     ),
     Code(
@@ -66,6 +68,8 @@ CODES = (
         "unused-left-out",
         "A wide target of an operator that tunes existing parameters also selects some that no forward pass reads. "
         "They are left out.",
+        wrong="target: {module: h.*}  # GPT-2 with cross-attention",
+        right="target: {module: h.*, exclude: [crossattention, ln_cross_attn]}",
         severity="warning",
     ),
     Code(
@@ -122,6 +126,7 @@ CODES = (
         "DLT258",
         "model-missing",
         "The spec has no `model` section and no model was given: there is nothing to compile.",
+        wrong="deltas: [{operator: lora, target: {module: query}}]  # and no `model`",
         right="model: {source: FacebookAI/roberta-base}",
     ),
     Code(

@@ -44,5 +44,7 @@ CODES = (
         "read-elsewhere",
         "The model reads this weight outside the forward of the module that owns it, where a rewritten forward would "
         "not be seen.",
+        wrong="{operator: lora, target: {module: rel_embeddings}}  # DeBERTa",
+        right="{operator: lora, target: {module: [query_proj, value_proj]}}",
     ),
 )
