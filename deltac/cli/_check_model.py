@@ -106,7 +106,8 @@ def _own_sources() -> str:
 
 def _texts(spec: Spec, sources: Iterable[Source]) -> list[str]:
     values = [f"{name}={value!r}" for name, value in sorted(spec.document.variables.items())]
-    return [*(source.text for source in sources), "variables", *values]
+    limits = repr(spec.settings and spec.settings.limits)
+    return [*(source.text for source in sources), "limits", limits, "variables", *values]
 
 
 def _store(checked: Checked, sources: list[Source]) -> dict[str, Any] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from deltac.cli._files import spec_files
 from deltac.cli._lock import check_locked, locked_option
 from deltac.cli._output import Output, output_format, policy_options
 from deltac.cli._reuse import given, reuse_options
+from deltac.cli._settings import apply_settings, paths_or_settings
 from deltac.diagnostics import DeltacError, Diagnostic
 from deltac.diagnostics.full import printable
 from deltac.spec import Spec
@@ -26,7 +28,7 @@ _STDIN = "<stdin>"
 
 
 @click.command("validate")
-@click.argument("paths", nargs=-1, required=True)
+@click.argument("paths", nargs=-1)
 @click.option(
     "--require-model",
     is_flag=True,
@@ -51,6 +53,9 @@ def command(
     # All that is read is read offline already; with this the hub's client, once imported, refuses to ask.
     os.environ["HF_HUB_OFFLINE"] = "1"
     output.as_data = True
+    settings = apply_settings(output)
+    paths = paths_or_settings(paths, settings)
+    require_model = require_model or (settings is not None and settings.require_model)
     output.diagnostics([])
     cache = Cache(None if no_cache else cache_folder() / "validate")
     for path in paths:
@@ -81,7 +86,7 @@ def _check_schema(name: str) -> tuple[Spec | None, Any]:
     if name != "-":
         return inspect(Path(name), extra_fragment=_installed_fragment, **given())
     return inspect_bytes(
-        click.get_binary_stream("stdin").read(MAX_BYTES + 1),
+        sys.stdin.buffer.read(MAX_BYTES + 1),
         _STDIN,
         extra_fragment=_installed_fragment,
         variables=given()["variables"],

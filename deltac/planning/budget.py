@@ -1,4 +1,4 @@
-"""The budget that a spec sets for its delta."""
+"""The budgets that a spec, and the settings of its project, set for its delta."""
 
 from __future__ import annotations
 
@@ -6,16 +6,30 @@ from math import prod
 
 from deltac.diagnostics import Problems
 from deltac.planning.plan import Counts, Placement
-from deltac.spec import Spec
+from deltac.spec import Budget, Spec
 
 
 def check_budget(
     spec: Spec, counts: Counts, placements: list[Placement], problems: Problems
 ) -> None:
-    """Reports DLT407 for each limit that the plan exceeds."""
-    budget = spec.budget
-    if budget is None:
-        return
+    """Reports DLT407 for each limit of the spec that the plan exceeds, DLT411 for the project's."""
+    settings = spec.settings
+    if spec.budget is not None:
+        _check("DLT407", spec.budget, "the budget allows", spec, counts, placements, problems)
+    if settings is not None and settings.limits.budget is not None:
+        allowed = f"{settings.key('budget')} allows"
+        _check("DLT411", settings.limits.budget, allowed, spec, counts, placements, problems)
+
+
+def _check(
+    code: str,
+    budget: Budget,
+    allows: str,
+    spec: Spec,
+    counts: Counts,
+    placements: list[Placement],
+    problems: Problems,
+) -> None:
     shares: dict[str, int] = {}
     for placement in placements:
         own = sum(prod(new.shape) for new in placement.new.values())
@@ -43,5 +57,6 @@ def check_budget(
     ]
     for key, limit, actual, found, allowed in limits:
         if limit is not None and actual > limit:
-            message = f"the delta has {found}, the budget allows {allowed}"
-            problems.add("DLT407", message, spec.span(("budget", key)), notes=notes, fix=fix)
+            message = f"the delta has {found}, {allows} {allowed}"
+            path = ("budget", key) if spec.budget is not None else ("deltas",)
+            problems.add(code, message, spec.span(path), notes=notes, fix=fix)

@@ -2,39 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from importlib.metadata import entry_points
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path, PurePath
 from typing import Any
 
 from deltac.diagnostics import DeltacError, Diagnostic, Problems
 from deltac.spec.check import check
 from deltac.spec.files import Folder, OutsideError
 from deltac.spec.ignores import WITHOUT_MODEL, check_ignores, silence
+from deltac.spec.installed import ExtraFragment, with_installed
+from deltac.spec.limits import check_limits
 from deltac.spec.paths import check_paths
 from deltac.spec.resolve import resolve
 from deltac.spec.scalars import Scalar
-from deltac.spec.schema import (
-    Schema,
-    admit,
-    build_schema,
-    extend_schema,
-    load_schema,
-    operator_names,
-)
+from deltac.spec.schema import build_schema, load_schema
+from deltac.spec.settings import find_settings
 from deltac.spec.spec import Spec, build
 from deltac.spec.yaml import MAX_BYTES, Document, read, read_bytes
 
 #: A path, a text (known by its line breaks), or the content as a dict.
 SpecSource = str | Path | Mapping[str, Any]
-#: Gives the schema fragment of an operator that an installed package registers.
-ExtraFragment = Callable[[str], Mapping[str, Any]]
-
 #: The root folder that a spec may name files of, and the spec's path in it.
 Place = tuple[Folder, str]
-
-#: The entry points under which packages register operators.
-GROUP = "deltac.operators"
 
 
 def load_spec(
@@ -143,20 +133,25 @@ def _finish(
         return None, problems
     try:
         document, unknown = resolve(document, place, variables, problems)
+        settings = find_settings(place[0].root / PurePath(place[1]).parent) if place else None
     except DeltacError as error:
         problems.extend(error.diagnostics)
         return None, problems
     if document is None:
         return None, problems
     schema = load_schema() if fragments is None else build_schema(fragments)
-    schema = _with_installed(schema, document, extra_fragment, problems)
+    schema = with_installed(schema, document, extra_fragment, settings, problems)
     # What a value is that no variable gives can't be told; that there is none was reported.
     problems.extend(each for each in check(document, schema) if each.span not in unknown)
     check_paths(document, place, problems)
     problems = _silenced(document, problems)
     if any(each.severity == "error" for each in problems):
         return None, problems
-    return build(document), problems
+    spec = replace(build(document), settings=settings)
+    if settings is not None:
+        check_limits(spec, settings, schema, problems)
+    faulty = any(each.severity == "error" for each in problems)
+    return None if faulty else spec, problems
 
 
 def _silenced(document: Document, problems: Problems) -> Problems:
@@ -203,40 +198,6 @@ def read_document(source: SpecSource) -> tuple[Document | None, Problems]:
         reason = getattr(error, "strerror", None) or str(error)
         return None, _problems(DeltacError.of("DLT831", f"can't read {name}: {reason.lower()}"))
     return read_bytes(content, name)
-
-
-def _with_installed(
-    schema: Schema, document: Document, extra_fragment: ExtraFragment | None, problems: Problems
-) -> Schema:
-    """The schema with the operators of installed packages that the document names."""
-    used = _operators(document.data)
-    unknown = [name for name in used if name not in operator_names(schema)]
-    if not unknown or extra_fragment is None:
-        return schema
-    # Names only: nothing is imported but what the spec names.
-    installed = {point.name for point in entry_points(group=GROUP)}
-    for name in unknown:
-        if name in installed:
-            try:
-                schema = extend_schema(schema, name, extra_fragment(name))
-                continue
-            except DeltacError as error:
-                problems.extend(error.diagnostics)
-            except Exception as error:
-                message = f"the operator `{name}` of an installed package can't be loaded: {error}"
-                problems.add("DLT815", message, document.span(used[name]))
-            schema = admit(schema, name)
-    return schema
-
-
-def _operators(data: Any) -> dict[str, tuple[str | int, ...]]:
-    """The operators that a document names, with the place of each one's first use."""
-    deltas = data.get("deltas") if isinstance(data, dict) else None
-    found: dict[str, tuple[str | int, ...]] = {}
-    for at, delta in enumerate(deltas if isinstance(deltas, list) else ()):
-        if isinstance(delta, dict) and isinstance(delta.get("operator"), str):
-            found.setdefault(delta["operator"], ("deltas", at, "operator"))
-    return found
 
 
 def _problems(error: DeltacError) -> Problems:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from deltac.diagnostics import Span
 from deltac.spec.budget import Budget, parse_bytes, parse_trainable
+from deltac.spec.settings import Settings
 from deltac.spec.yaml import Document
 
 #: Keys of a delta that are no options of its operator.
@@ -105,6 +106,7 @@ class Spec:
     budget: Budget | None
     document: Document
     description: str = ""
+    settings: Settings | None = None
 
     def span(self, path: Sequence[str | int] = ()) -> Span:
         """The place of a value; of its nearest parent where the document holds none."""

@@ -9,6 +9,8 @@ FILES = golden_files()
 
 #: Codes that no file can show: some need a megabyte or many files, some a spec that is no file.
 ELSEWHERE = {"DLT004", "DLT018", "DLT127", "DLT135", "DLT137"}
+#: These speak of the settings of a project.
+ELSEWHERE |= {"DLT141", "DLT142", "DLT143", "DLT144"}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name.split(".")[0])

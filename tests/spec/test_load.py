@@ -2,7 +2,7 @@
 
 import pytest
 
-from deltac.spec import load as load_module
+from deltac.spec import installed as installed_module
 from deltac.spec import load_spec, validate
 
 SPEC = "version: 1\ndeltas:\n  - {operator: theirs, target: {module: q_proj}, width: 3}\n"
@@ -19,7 +19,7 @@ class Point:
 
 @pytest.fixture
 def installed(monkeypatch):
-    monkeypatch.setattr(load_module, "entry_points", lambda group: [Point()])
+    monkeypatch.setattr(installed_module, "entry_points", lambda group: [Point()])
 
 
 def codes(text, hook):

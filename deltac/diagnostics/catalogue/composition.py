@@ -69,4 +69,11 @@ CODES = (
         wrong="config: {num_hidden_layers: 8}  # the checkpoint has 6",
         right="config: {num_hidden_layers: 6}",
     ),
+    Code(
+        "DLT411",
+        "over-project-budget",
+        "The delta is larger than the project's settings (`policy.budget`) allow any delta to be.",
+        wrong='budget = {trainable = "0.1%"}  # in [tool.deltac.policy]; the delta has 0.3%',
+        right="a smaller delta, or a larger budget that the project agrees on",
+    ),
 )

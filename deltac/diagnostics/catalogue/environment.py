@@ -109,4 +109,20 @@ CODES = (
         "deltac validate --root . specs/lora.delta.yaml",
         exit=2,
     ),
+    _code("DLT871", "settings-unreadable", "deltac.toml or pyproject.toml is not readable TOML."),
+    _code(
+        "DLT872",
+        "unknown-project-setting",
+        "A key of the project's settings that deltac does not have.",
+    ),
+    _code(
+        "DLT873",
+        "settings-twice",
+        "One folder has settings in both deltac.toml and `[tool.deltac]` of pyproject.toml.",
+    ),
+    _code(
+        "DLT874",
+        "bad-project-setting",
+        "A value of the project's settings that its key can't take.",
+    ),
 )
