@@ -56,13 +56,14 @@ EXAMPLES = blocks("language.md", "yaml")
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=[text.splitlines()[0] for text in EXAMPLES])
 def test_examples_of_the_language(example):
-    """A whole spec is planned; a part is put where it belongs and checked."""
-    keys = set(yaml.safe_load(example))
+    """A whole spec is checked, and planned where it names a model; a part is put where it belongs and checked."""
+    data = yaml.safe_load(example)
+    keys = set(data)
     if "version" in keys:
-        assert deltac.plan(example).counts.delta > 0
+        assert deltac.validate(example) == []
+        assert "model" not in keys or deltac.plan(example).counts.delta > 0
         return
     delta = {"operator": "lora", "target": {"module": "query"}}
-    data = yaml.safe_load(example)
     if keys <= set(language.SPEC["properties"]):
         spec = {"version": 1, "deltas": [delta], **data}
     else:
