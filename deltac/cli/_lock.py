@@ -27,9 +27,9 @@ def lock_of(path: Path, *, trust_remote_code: bool = False) -> dict[str, Any]:
     """
     require_libraries()
     from deltac.review.lock import make_lock
-    from deltac.review.sides import planned_side
+    from deltac.review.sides import Call, planned_side
 
-    return make_lock(planned_side(path, trust_remote_code=trust_remote_code, **given()))
+    return make_lock(planned_side(path, Call(trust_remote_code=trust_remote_code, **given())))
 
 
 def check_locked(names: Iterable[str], *, trust_remote_code: bool = False) -> None:

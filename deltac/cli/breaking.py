@@ -8,6 +8,7 @@ import click
 
 from deltac.cli._model import format_option, remote_code
 from deltac.cli._output import Output, output_format
+from deltac.cli._reuse import given, reuse_options
 
 #: Version of what `--format json` prints.
 VERSION = 1
@@ -41,6 +42,7 @@ def _fail_on(ctx: click.Context, parameter: click.Parameter, value: str) -> tupl
 )
 @format_option
 @remote_code
+@reuse_options
 @output_format
 @click.pass_obj
 def command(
@@ -62,9 +64,11 @@ def command(
     from deltac.review.breaking import changes
     from deltac.review.effects import effects_of
     from deltac.review.render_breaking import breaking_markdown, breaking_text, hit
+    from deltac.review.sides import Call
 
+    call = Call(trust_remote_code=trust_remote_code, **given())
     paths = paths or (".",)
-    found = changes(paths, against, effects_of, trust_remote_code=trust_remote_code)
+    found = changes(paths, against, effects_of, call)
     failed = any(hit(change, fail_on) for change in found)
     if form == "json":
         data = {"version": VERSION, "against": against, "fail_on": fail_on, "failed": failed}

@@ -8,6 +8,7 @@ import click
 
 from deltac.cli._model import format_option, remote_code
 from deltac.cli._output import Output, output_format
+from deltac.cli._reuse import given, reuse_options
 
 #: Version of what `--format json` prints.
 VERSION = 1
@@ -19,6 +20,7 @@ VERSION = 1
 @click.option("--exit-code", is_flag=True, help="Exit with 1 where there are differences.")
 @format_option
 @remote_code
+@reuse_options
 @output_format
 @click.pass_obj
 def command(
@@ -32,9 +34,10 @@ def command(
     from deltac.review.compare import compare
     from deltac.review.effects import effects_of
     from deltac.review.render import diff_markdown, diff_text
-    from deltac.review.sides import side
+    from deltac.review.sides import Call, side
 
-    sides = [side(each, trust_remote_code=trust_remote_code) for each in (before, after)]
+    call = Call(trust_remote_code=trust_remote_code, **given())
+    sides = [side(each, call) for each in (before, after)]
     found = compare(*sides, effects_of)
     if form == "json":
         click.echo(json.dumps({"version": VERSION, **found.data()}, indent=2, ensure_ascii=False))

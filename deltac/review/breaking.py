@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from deltac.review.compare import Comparison, Effects, compare
 from deltac.review.difference import CHECKPOINT, META, SITES
 from deltac.review.facts import Facts
 from deltac.review.git import Repository
-from deltac.review.sides import artifact_side, file_side, git_side
+from deltac.review.sides import Call, artifact_side, file_side, git_side
 from deltac.spec.load import inspect_bytes
 
 SUFFIX = ".delta.yaml"
@@ -55,19 +55,17 @@ class Earlier:
 
     name: str
     content: bytes
-    facts: Any
+    facts: Callable[[Call], Facts]
 
 
-def changes(
-    paths: Iterable[str], against: str, effects: Effects, *, trust_remote_code: bool = False
-) -> list[Change]:
+def changes(paths: Iterable[str], against: str, effects: Effects, call: Call) -> list[Change]:
     """Compares specs with an earlier state.
 
     Args:
         paths: files and folders; a file that is gone but was there counts as deleted.
         against: a git reference, or the path of a spec, an artifact or a folder of specs.
         effects: see `compare`.
-        trust_remote_code: whether code from the hub may run.
+        call: how specs are read.
 
     Raises:
         DeltacError: the problems of specs as they are now; DLT61x (git), DLT831, DLT832 (nothing to compare).
@@ -84,7 +82,7 @@ def changes(
         if moved is not None:
             earlier, note = gone.pop(moved), f"was {moved}"
         try:
-            found.append(_change(path, earlier, note, effects, trust_remote_code))
+            found.append(_change(path, earlier, note, effects, call))
         except DeltacError as error:
             problems.extend(error.diagnostics)
     problems.raise_if_any()
@@ -108,14 +106,12 @@ def _check_paths(paths: list[str], now: list[str], gone: Mapping[str, Earlier]) 
     problems.raise_if_any()
 
 
-def _change(
-    path: str, earlier: Earlier | None, note: str, effects: Effects, trust_remote_code: bool
-) -> Change:
-    after = file_side(Path(path), trust_remote_code=trust_remote_code)
+def _change(path: str, earlier: Earlier | None, note: str, effects: Effects, call: Call) -> Change:
+    after = file_side(Path(path), call)
     if earlier is None:
         return Change(path, "new")
     try:
-        before: Facts = earlier.facts(trust_remote_code)
+        before: Facts = earlier.facts(call)
     except DeltacError as error:
         first = error.diagnostics[0]
         note = f"the earlier version can't be planned now: {first.code}, {first.message}"
@@ -155,7 +151,7 @@ class _GitState:
             return None
         repository, commit, label = self.repository, self.commit, f"{self.ref}:{name}"
         return Earlier(
-            name, content, lambda code: git_side(repository, commit, name, content, label, code)
+            name, content, lambda call: git_side(repository, commit, name, content, label, call)
         )
 
 
@@ -169,13 +165,11 @@ class _PathState:
 
     def find(self, path: str) -> Earlier | None:
         if self.one and self.path.is_dir():
-            return Earlier(str(self.path), b"", lambda code: artifact_side(self.path))
+            return Earlier(str(self.path), b"", lambda call: artifact_side(self.path))
         file = self.path if self.one else self.path / self.names[path]
         if not file.is_file():
             return None
-        return Earlier(
-            str(file), file.read_bytes(), lambda code: file_side(file, trust_remote_code=code)
-        )
+        return Earlier(str(file), file.read_bytes(), lambda call: file_side(file, call))
 
     def deleted(self, paths: list[str], now: list[str]) -> dict[str, Earlier | None]:
         if self.one:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import importlib.util
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from deltac.artifact.folder import MANIFEST, read_manifest
+from deltac.artifact.folder import read_manifest
 from deltac.diagnostics import DeltacError
 from deltac.review.facts import Facts
 from deltac.review.git import Repository, inside
 from deltac.spec import Spec
 from deltac.spec.files import Folder
 from deltac.spec.load import inspect, inspect_bytes
+from deltac.spec.spec import default_spec_name
 
 if TYPE_CHECKING:
     from deltac.prepare import Prepared
@@ -23,7 +25,22 @@ if TYPE_CHECKING:
 _LIBRARIES = ("torch", "transformers")
 
 
-def side(argument: str, *, trust_remote_code: bool = False) -> Facts:
+@dataclass(frozen=True)
+class Call:
+    """What a call says about reading specs.
+
+    Attributes:
+        trust_remote_code: whether code from the hub may run.
+        variables: values of the specs' variables.
+        root: the folder that bases and files of the model must lie in.
+    """
+
+    trust_remote_code: bool = False
+    variables: Mapping[str, Any] | None = None
+    root: Path | None = None
+
+
+def side(argument: str, call: Call) -> Facts:
     """What an argument of `deltac diff` names: a file, an artifact's folder, or `REF:path`.
 
     Raises:
@@ -41,26 +58,25 @@ def side(argument: str, *, trust_remote_code: bool = False) -> Facts:
         if content is None:
             message = f"'{ref}' has no file '{inner}'"
             raise DeltacError.of("DLT613", message)
-        return git_side(repository, commit, inner, content, argument, trust_remote_code)
-    return file_side(path, trust_remote_code=trust_remote_code)
+        return git_side(repository, commit, inner, content, argument, call)
+    return file_side(path, call)
 
 
-def file_side(path: Path, *, trust_remote_code: bool = False) -> Facts:
+def file_side(path: Path, call: Call) -> Facts:
     """A spec file as it is now."""
-    spec, problems = inspect(path, extra_fragment=_installed_fragment)
+    spec, problems = inspect(
+        path, extra_fragment=_installed_fragment, variables=call.variables, root=call.root
+    )
     problems.raise_if_any()
     assert spec is not None
-    return _planned(spec, str(path), path.parent, trust_remote_code)
+    return _planned(spec, str(path), path.parent, call)
 
 
-def planned_side(path: Path, *, trust_remote_code: bool = False, **reuse: Any) -> Facts:
-    """A spec file as it is now, with its plan; raises where the model can't be reached.
-
-    `reuse` is `variables` and `root`, as `prepare` takes them.
-    """
+def planned_side(path: Path, call: Call) -> Facts:
+    """A spec file as it is now, with its plan; raises where the model can't be reached."""
     from deltac.prepare import prepare
 
-    prepared = prepare(path, trust_remote_code=trust_remote_code, **reuse)
+    prepared = prepare(path, **vars(call))
     return facts_of(prepared, str(path))
 
 
@@ -76,7 +92,9 @@ def facts_of(prepared: Prepared, label: str) -> Facts:
 def artifact_side(folder: Path) -> Facts:
     """An artifact, by its own manifest and spec: its base is not needed."""
     manifest = read_manifest(folder)
-    spec = read_spec((folder / manifest["spec"]["file"]).read_bytes(), f"{folder / MANIFEST}")
+    file = folder / manifest["spec"]["file"]
+    # A spec that gives no name has its file's, which is another one in the artifact.
+    spec = replace(read_spec(file.read_bytes(), str(file)), name=manifest["name"])
     return Facts(str(folder), spec, manifest)
 
 
@@ -86,13 +104,17 @@ def git_side(
     path: str,
     content: bytes,
     label: str,
-    trust_remote_code: bool = False,
+    call: Call,
 ) -> Facts:
     """A spec at a commit, with the files that it names there; model folders are those of today's checkout."""
     folder = str(PurePosixPath(path).parent)
     with tempfile.TemporaryDirectory() as made:
         top = Path(made).resolve()
-        spec = read_spec(content, label, (_Then(top, repository, commit), path))
+        place = (_Then(top, repository, commit), path)
+        spec = read_spec(content, label, place, call.variables)
+        if not spec.document.data.get("name"):
+            # Not after the label, such as `HEAD:a.delta.yaml`.
+            spec = replace(spec, name=default_spec_name(path))
         base = top / folder
         base.mkdir(parents=True, exist_ok=True)
         named = (spec.model.config_file, spec.model.source) if spec.model else (None, None)
@@ -106,7 +128,7 @@ def git_side(
             (top / source).parent.mkdir(parents=True, exist_ok=True)
             if not (top / source).exists():
                 (top / source).symlink_to(repository.top / source)
-        return _planned(spec, label, base, trust_remote_code)
+        return _planned(spec, label, base, call)
 
 
 class _Then(Folder):
@@ -125,26 +147,33 @@ class _Then(Folder):
         return content
 
 
-def read_spec(content: bytes, label: str, place: tuple[Folder, str] | None = None) -> Spec:
+def read_spec(
+    content: bytes,
+    label: str,
+    place: tuple[Folder, str] | None = None,
+    variables: Mapping[str, Any] | None = None,
+) -> Spec:
     """The spec of a file's content.
 
     Raises:
         DeltacError: every problem, with places that name the label.
     """
-    spec, problems = inspect_bytes(content, label, extra_fragment=_installed_fragment, place=place)
+    spec, problems = inspect_bytes(
+        content, label, extra_fragment=_installed_fragment, place=place, variables=variables or {}
+    )
     problems.raise_if_any()
     assert spec is not None
     return spec
 
 
-def _planned(spec: Spec, label: str, base: Path, trust_remote_code: bool) -> Facts:
+def _planned(spec: Spec, label: str, base: Path, call: Call) -> Facts:
     missing = [name for name in _LIBRARIES if importlib.util.find_spec(name) is None]
     if missing:
         return Facts(label, spec, why=f"{' and '.join(missing)} not installed")
     from deltac.prepare import prepare
 
     try:
-        prepared = prepare(spec, base=base, trust_remote_code=trust_remote_code)
+        prepared = prepare(spec, base=base, trust_remote_code=call.trust_remote_code)
     except DeltacError as error:
         if error.exit_code != 2 and not _without_model(error):
             raise

@@ -13,7 +13,7 @@ from transformers import BertConfig, BertModel
 import deltac as package
 from deltac.review.compare import compare
 from deltac.review.effects import effects_of
-from deltac.review.sides import file_side
+from deltac.review.sides import Call, file_side
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "review"
 
@@ -112,7 +112,7 @@ def classes(folder, before, after):
     """The classes that deltac gives the change."""
     for name, text in (("before", before), ("after", after)):
         (folder / f"{name}.delta.yaml").write_text(text)
-    sides = [file_side(folder / f"{name}.delta.yaml") for name in ("before", "after")]
+    sides = [file_side(folder / f"{name}.delta.yaml", Call()) for name in ("before", "after")]
     return compare(*sides, effects_of).classes
 
 
@@ -307,6 +307,6 @@ def test_the_seed_of_a_base_with_weights_matters_at_the_start_alone(folder):
     put_under(built, after)
     assert torch.equal(logits(package.load(built).model.eval()), results)
     # A tensor that is not trained is drawn again from the seed.
-    sides = [file_side(folder / f"{name}.delta.yaml") for name in ("before", "after")]
+    sides = [file_side(folder / f"{name}.delta.yaml", Call()) for name in ("before", "after")]
     sides[1].manifest["tensors"][0]["trainable"] = False
     assert compare(*sides, effects_of).classes == {"MATH"}

@@ -1,6 +1,8 @@
 """`deltac diff`: files, artifacts and git references; what shows and what does not."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -192,3 +194,34 @@ def test_a_clone_of_one_commit_says_how_to_get_more(repository, deltac, monkeypa
     monkeypatch.chdir(repository / "clone")
     done = deltac("diff", "v1:a.delta.yaml", "a.delta.yaml")
     assert "fetch it first: git fetch origin v1" in done.err
+
+
+def test_an_artifact_of_a_spec_with_bases_variables_and_no_name(folder, deltac):
+    (folder / "base.yaml").write_text(SPEC.replace("alpha: 4", "alpha: ${a}") + "vars: {a: 4}\n")
+    text = "version: 1\nextends: base.yaml\n"
+    (folder / "base.yaml").write_text(
+        (folder / "base.yaml").read_text().replace("name: tiny\n", "")
+    )
+    (folder / "a.delta.yaml").write_text(text)
+    assert deltac("compile", "a.delta.yaml", "-o", "built", "--set", "a=6").code == 0
+    assert deltac("diff", "built", "a.delta.yaml", "--set", "a=6").out.endswith(
+        "\nno differences\n"
+    )
+    assert deltac("diff", "built", "a.delta.yaml").out.endswith("  ~ alpha: 6 -> 4\n")
+    git("init", "-q", "-b", "main")
+    commit("all")
+    done = deltac("diff", "built", "HEAD:a.delta.yaml", "--set", "a=5")
+    assert done.out.endswith("  ~ alpha: 6 -> 5\n")
+
+
+def test_without_torch_the_texts_are_compared(files):
+    code = (
+        "import sys\n"
+        "sys.modules['torch'] = None\n"
+        "from deltac.cli.main import main\n"
+        "main(['diff', 'a.delta.yaml', 'b.delta.yaml'])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "compared as text only: torch not installed\n" in done.stdout
+    assert "  ~ rank: 2 -> 4\n" in done.stdout
