@@ -15,7 +15,19 @@ from deltac.diagnostics import DeltacError
 
 #: One file of this folder each, in the order of a spec's way. A verb's file imports what is heavy
 #: inside its function, so that `deltac --help` and `deltac validate` stay fast.
-VERBS = ("validate", "plan", "compile", "lock", "diff", "breaking", "inspect", "operators", "explain", "schema")
+VERBS = (
+    "init",
+    "validate",
+    "plan",
+    "compile",
+    "lock",
+    "diff",
+    "breaking",
+    "inspect",
+    "operators",
+    "explain",
+    "schema",
+)
 
 
 class _Verbs(click.Group):

@@ -21,8 +21,8 @@ LISTS = {
     "test_model_golden.py",
 }
 
-#: No spec raises these: a model, an artifact, git or the place of a text does; the meaning says all.
-NO_EXAMPLE = re.compile(r"DLT(002|004|018|127|13[1-57]|50[457]|60[456]|61[13]|7..|8..|9..)")
+#: No spec alone raises these: a model, an artifact, git, a project or the place of a text does.
+NO_EXAMPLE = re.compile(r"DLT(002|004|018|127|13[1-57]|14.|50[457]|60[456]|61[13]|7..|8..|9..)")
 
 
 def announced():

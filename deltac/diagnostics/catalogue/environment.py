@@ -109,6 +109,12 @@ CODES = (
         "deltac validate --root . specs/lora.delta.yaml",
         exit=2,
     ),
+    _code(
+        "DLT863",
+        "no-starter",
+        "`deltac init` can't make a spec for this model: no linear layer of it runs.",
+    ),
+    _code("DLT864", "spec-exists", "`deltac init` never overwrites a file that exists."),
     _code("DLT871", "settings-unreadable", "deltac.toml or pyproject.toml is not readable TOML."),
     _code(
         "DLT872",
