@@ -140,7 +140,7 @@ def _open(
             [Diagnostic("DLT258", message, spec.span(()), fix="write 'model: {source: ...}'")]
         )
     origin = _origin(spec, spec.model, base, offline)
-    instead = manifest["base"]["config"] if manifest else None
+    instead = _recorded_config(manifest["base"]) if manifest else None
     config = read_config(
         spec, origin, base, remote_code=remote_code, instead=instead, offline=offline
     )
@@ -152,6 +152,12 @@ def _open(
             check_read_back(problems, spec, key, value, getattr(graph.config, key, None))
     problems.raise_if_any()
     return origin, cls, config, graph
+
+
+def _recorded_config(base: Mapping[str, Any]) -> dict[str, Any]:
+    """The config of an artifact's base, with what only a `config_file` may have told: the class and the labels."""
+    told = {"architectures": [base["class"]], "num_labels": base.get("num_labels", 2)}
+    return dict(base["config"]) | told
 
 
 def _origin(spec: Spec, model: ModelSpec, base: Path, offline: bool) -> Origin:
@@ -181,6 +187,11 @@ def _open_given(
             "this model already carries a delta",
             fix="compile one spec with both deltas on a fresh base",
         )
+        problems.raise_if_any()
+    hooked = next((path for path, each in model.named_modules() if hasattr(each, "_hf_hook")), None)
+    if hooked is not None:
+        message = f"accelerate has put its hooks on {hooked or 'the model'}, as offloading does"
+        problems.add("DLT504", message, fix="compile first, then offload or dispatch the model")
         problems.raise_if_any()
     origin = Origin("config")
     if spec.model is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from typing import Any
 
@@ -147,7 +148,7 @@ def spec(
         "version": 1,
         "name": f"tiny-{name}",
         "model": model_section(name),
-        "deltas": chosen,
+        "deltas": copy.deepcopy(chosen),
         **more,
     }
 

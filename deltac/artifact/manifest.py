@@ -72,6 +72,7 @@ def describe_base(graph: ModelGraph, origin: Origin, heads: list[str]) -> dict[s
         "revision": origin.revision,
         "class": graph.class_name,
         "config": canonical_config(graph.config),
+        "num_labels": graph.config.num_labels,
         "stacks": dict(graph.stacks),
         "parameters": {name: str(form) for name, form in fold_values(forms)},
         "tied": {alias: graph.tied[alias] for alias in sorted(graph.tied)},

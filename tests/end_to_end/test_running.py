@@ -73,10 +73,12 @@ def test_checkpointing_gives_the_same_loss_and_gradients(architecture, reentrant
     again, checkpointed = _backward(compiled)
     assert torch.equal(again, loss)
     assert list(checkpointed) == list(grads)
+    # Equal sums, accumulated in another order where a tensor is used more than once. Relative to the largest of all
+    # gradients: that of a key's bias is zero but for rounding, for softmax does not see it.
+    bound = 1e-6 * max(grad.abs().max() for grad in grads.values())
     for name, grad in grads.items():
         assert grad.any(), name
-        # Equal sums, accumulated in another order where a tensor is used more than once.
-        assert torch.allclose(checkpointed[name], grad, rtol=1e-5, atol=1e-7), name
+        assert (checkpointed[name] - grad).abs().max() <= bound, name
 
 
 def test_autocast(architecture):
@@ -126,7 +128,7 @@ def test_cpu_offload_after_compiling(compiled):
 
 def test_compiling_after_cpu_offload_is_refused(architecture):
     base = accelerate.cpu_offload(tiny.base(architecture), execution_device=torch.device("cpu"))
-    before, outputs = tiny.snapshot(base), tiny.logits(base)
+    outputs, before = tiny.logits(base), tiny.snapshot(base)
     tiny.refused(lambda: deltac.compile(tiny.spec(architecture), model=base), "DLT504")
     assert tiny.snapshot(base) == before
     assert torch.equal(tiny.logits(base), outputs)
