@@ -14,6 +14,7 @@ from transformers import AutoConfig, PreTrainedConfig
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from deltac.diagnostics import Problems, nearest
+from deltac.model.bounds import check_bounds
 from deltac.model.quiet import quiet
 from deltac.model.source import Origin
 from deltac.spec import ModelSpec, Spec
@@ -64,6 +65,7 @@ def read_config(
         problems.raise_if_any()
     for key, value in overrides.items():
         check_read_back(problems, spec, key, value, getattr(config, key, None))
+    check_bounds(spec, model, config, problems)
     problems.raise_if_any()
     if model.attn_implementation is not None:
         _check_attention(spec, model, problems)

@@ -88,6 +88,19 @@ def test_a_config_for_bitsandbytes_needs_neither_it_nor_a_gpu(place):
     assert WHOLE in deltac("validate", spec).out
 
 
+@pytest.mark.parametrize(
+    ("setting", "found"),
+    [
+        ("num_hidden_layers: 1000000", "'num_hidden_layers' is 1,000,000: at most 4,096"),
+        ("num_hidden_layers: 4097", "'num_hidden_layers' is 4,097: at most 4,096"),
+    ],
+)
+def test_a_model_too_deep_to_build_is_refused_at_once(place, setting, found):
+    result = deltac("validate", write(place, GOOD.replace("num_hidden_layers: 2", setting)))
+    assert result.code == 1
+    assert f"error[DLT253] bad-setting: {found} can be built\n --> a.delta.yaml:5:" in result.err
+
+
 NOT_REACHED = {
     "{source: org/unheard-of}": "the config of 'org/unheard-of' is not in the hub's cache",
     "{source: org/unheard-of, revision: v2}": "at revision 'v2' is not in the hub's cache",
