@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import SPEC, commit, git
+from review_support import SPEC, commit, git
 from tiny import logits, perturb, refused
 from transformers import BertConfig, BertModel
 

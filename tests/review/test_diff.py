@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import SPEC, as_hub_spec, commit, git, hub_config
+from review_support import SPEC, as_hub_spec, commit, git, hub_config
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "review"
 

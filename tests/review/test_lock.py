@@ -7,7 +7,7 @@ import huggingface_hub.constants
 import jsonschema
 import pytest
 import yaml
-from conftest import SPEC, as_hub_spec, hub_config
+from review_support import SPEC, as_hub_spec, hub_config
 
 from deltac.review.lock import lock_path
 from deltac.review.lock_schema import schema

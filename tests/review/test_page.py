@@ -4,7 +4,7 @@ import re
 import shutil
 from pathlib import Path
 
-from conftest import commit, git
+from review_support import commit, git
 
 ROOT = Path(__file__).parents[2]
 BLOCKS = re.findall(
