@@ -93,6 +93,7 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
                 "operator": "adapter",
                 "target": {"module": ["attention.output.dense", "layer.*.output.dense"]},
                 "bottleneck": 8,
+                "activation": "gelu",  # the one token that the head sees may put every relu at zero
             },
             {"name": "biases", "operator": "bitfit", "target": {"module": "encoder"}},
         ],

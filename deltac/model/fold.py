@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Hashable, Iterable, Mapping
+
+#: A block's number. "07" is a name: as a number it would come back as 7.
+_NUMBER = re.compile("0|[1-9][0-9]*")
 
 
 def fold(paths: Iterable[str]) -> list[str]:
@@ -35,7 +39,7 @@ def _fold_at(
     groups: dict[Hashable, list[int]] = {}
     order: list[tuple[Hashable, tuple[str, ...], Hashable]] = []
     for segments, value in rows:
-        numbered = position < len(segments) and segments[position].isdigit()
+        numbered = position < len(segments) and _NUMBER.fullmatch(segments[position]) is not None
         key = (
             segments[:position],
             segments[position + 1 :],

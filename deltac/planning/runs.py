@@ -31,7 +31,8 @@ def check_runs(
     elsewhere = {p.site.path: readers for p in placements if (readers := _readers(graph, p))}
     if elsewhere:
         found = [placement for placement in placements if placement.site.path in elsewhere]
-        outside = shown(sorted(set().union(*elsewhere.values())))
+        scopes = sorted(set().union(*elsewhere.values()))
+        outside = shown([scope or graph.class_name for scope in scopes])
         message = (
             f"the model reads {shown(elsewhere)} outside of its module's forward, in {outside}; "
             "a change there would be missed"
