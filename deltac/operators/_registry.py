@@ -28,6 +28,11 @@ class Registered:
     version: str
     source_sha256: str
 
+    def fault(self, error: Exception) -> str:
+        """What is wrong with an operator of another package whose own code raised this error."""
+        kind, text = type(error).__name__, " ".join(str(error).split())[:200]
+        return f"{self.package} {self.version} is at fault: {kind}: {text}"
+
 
 @functools.cache
 def builtin() -> dict[str, Registered]:

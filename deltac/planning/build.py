@@ -83,6 +83,10 @@ def _place_delta(
         except Refusal as refusal:
             key = ("DLT301", str(refusal), _option_span(spec, delta, override, refusal.option))
             refused.setdefault(key, []).append((name, refusal.fix))
+        except Exception as error:
+            if registered.package == "deltac":
+                raise
+            refused.setdefault(("DLT815", registered.fault(error), None), []).append((name, ""))
         else:
             if new or tunes:
                 dtype = "float32" if delta.dtype == "float32" else site.dtype

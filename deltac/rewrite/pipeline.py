@@ -37,7 +37,7 @@ def rewrite(plan: Plan) -> Rewriting:
     """Generates the code of a plan from its skeleton; changes nothing.
 
     Raises:
-        DeltacError: DLT503 (not traceable), DLT506 (dropout that no sum can hold).
+        DeltacError: DLT503 (not traceable), DLT506 (dropout that no sum can hold), DLT815 (an operator's own fault).
     """
     problems = Problems()
     by_module: dict[str, list[Placement]] = {}
@@ -55,6 +55,12 @@ def rewrite(plan: Plan) -> Rewriting:
             # One line for all modules alike, not one for each layer.
             key = (code, placements[0].delta.name, f"{type(module).__name__}: {error}")
             failed.setdefault(key, []).append(placements[0])
+        except Exception as error:
+            foreign = [each for each in placements if each.registered.package != "deltac"]
+            if not foreign:
+                raise
+            reason = f"{type(module).__name__}: {foreign[0].registered.fault(error)}"
+            failed.setdefault(("DLT815", foreign[0].delta.name, reason), []).append(foreign[0])
     for (code, _, reason), found in failed.items():
         paths = shown(placement.site.module for placement in found)
         message = f"{found[0].delta.operator} can't act on {paths}, a {reason}"
