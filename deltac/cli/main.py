@@ -5,11 +5,11 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-import traceback
 
 import click
 
 import deltac
+from deltac.cli._fault import fault_of
 from deltac.cli._output import Output
 from deltac.diagnostics import DeltacError
 
@@ -86,18 +86,6 @@ def _run(arguments: list[str] | None, output: Output) -> int:
         output.diagnostics(error.diagnostics)
         return output.exit_code
     except Exception as error:
-        if os.environ.get("DELTAC_DEBUG") == "1":
-            traceback.print_exc()
-        fault = _internal(error)
+        fault = fault_of(error)
         output.diagnostics(fault.diagnostics)
         return fault.exit_code
-
-
-def _internal(error: Exception) -> DeltacError:
-    what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    return DeltacError.of(
-        "DLT901",
-        f"deltac itself is at fault ({what})",
-        notes=["the spec and the call are not to blame"],
-        fix="please report it with the traceback that DELTAC_DEBUG=1 prints",
-    )

@@ -12,6 +12,7 @@ import click
 
 from deltac.cli._cache import Cache, cache_folder
 from deltac.cli._check_model import check_model
+from deltac.cli._fault import fault_of
 from deltac.cli._files import spec_files
 from deltac.cli._lock import check_locked, locked_option
 from deltac.cli._output import Output, output_format, policy_options
@@ -78,7 +79,11 @@ def _check(name: str, cache: Cache) -> tuple[list[Diagnostic], str | None]:
     if spec is None:
         return found, "the schema comes first"
     base = Path() if name == "-" else Path(name).parent
-    checked = check_model(spec, base, cache)
+    try:
+        checked = check_model(spec, base, cache)
+    except Exception as error:  # whatever a library raises at one spec, the others are checked
+        fault = fault_of(error, _STDIN if name == "-" else name)
+        return [*found, *fault.diagnostics], "the check against the model failed"
     return list(DeltacError([*found, *checked.diagnostics]).diagnostics), checked.reason
 
 

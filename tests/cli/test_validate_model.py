@@ -264,3 +264,32 @@ def test_the_folder_of_the_cache(monkeypatch, tmp_path):
 
 def test_a_key_knows_where_one_text_ends():
     assert key_of(["ab", "c"]) != key_of(["a", "bc"])
+
+
+@pytest.mark.parametrize("form", ["full", "json"])
+def test_a_failure_at_one_file_does_not_stop_the_others(place, monkeypatch, form):
+    names = [write(place, GOOD.replace("tiny", name), f"{name}.delta.yaml") for name in "abc"]
+    real = level_2._check
+
+    def fails_at_b(spec, base):
+        if spec.name == "b":
+            raise RuntimeError("boom in a library")
+        return real(spec, base)
+
+    monkeypatch.setattr(level_2, "_check", fails_at_b)
+    for _ in range(2):  # it isn't kept
+        result = deltac("validate", "--exit-zero", "--output-format", form, *names)
+        assert result.code == 3
+        if form == "json":
+            data = json.loads(result.out)
+            assert [each["code"] for each in data["diagnostics"]] == ["DLT901"]
+            continue
+        assert (
+            "error[DLT901] internal-error: deltac itself is at fault at b.delta.yaml" in result.err
+        )
+        assert "boom in a library" in result.err
+        assert result.out.splitlines() == [
+            f"a.delta.yaml: ok ({WHOLE})",
+            "b.delta.yaml: 1 error (checked: schema; the check against the model failed)",
+            f"c.delta.yaml: ok ({WHOLE})",
+        ]
