@@ -37,6 +37,7 @@ def make_lock(facts: Facts) -> dict[str, Any]:
     return {
         "lock": FORMAT,
         "name": manifest["name"],
+        **_variables(facts),
         "made_with": {key: made_with[key] for key in ("deltac", "transformers")},
         "base": _given(
             {
@@ -143,6 +144,11 @@ def warn_if_behind(path: Path, new: Mapping[str, Any], problems: Problems) -> No
         for each in found:
             if each.code != "DLT603":
                 problems.add("DLT605", each.message, notes=each.notes, fix=_write(path))
+
+
+def _variables(facts: Facts) -> dict[str, Any]:
+    values = dict(sorted(facts.spec.document.variables.items()))
+    return {"variables": values} if values else {}
 
 
 def _delta(delta: DeltaFacts) -> dict[str, Any]:

@@ -57,6 +57,14 @@ def schema() -> dict[str, Any]:
             {
                 "lock": {"description": "Version of this layout.", "const": 1},
                 "name": {"description": "The spec's name.", "type": "string"},
+                "variables": {
+                    "description": "The value of each variable of the spec.",
+                    "type": "object",
+                    "additionalProperties": {
+                        "description": "A YAML scalar.",
+                        "type": ["string", "number", "boolean", "null"],
+                    },
+                },
                 "made_with": {
                     "description": "Versions; they make no lock stale.",
                     **_object(
@@ -85,7 +93,8 @@ def schema() -> dict[str, Any]:
                     "description": "Numbers of elements, and the delta's bytes.",
                     **_object({key: {"description": f"See the manifest: {key}.", **count} for key in counts}),
                 },
-            }
+            },
+            optional=("variables",),
         ),
     }  # fmt: skip
 

@@ -188,3 +188,35 @@ def test_where_the_lock_lies():
 
 def test_standard_input_has_no_lock(deltac):
     assert deltac("lock", "-").code == 2
+
+
+def test_a_lock_holds_the_variables_it_was_made_with(folder, deltac):
+    text = SPEC.replace("alpha: 4", "alpha: ${alpha}")
+    text += "vars: {alpha: null, unit: null}\ndescription: ${unit}\n"
+    (folder / "a.delta.yaml").write_text(text)
+    values = ["--set", "alpha=4", "--set", "unit=a"]
+    assert deltac("lock", "a.delta.yaml").code == 1  # nobody sets them
+    assert not (folder / "a.delta.lock").exists()
+    assert deltac("lock", "a.delta.yaml", *values).out == "a.delta.lock: written\n"
+    lock = yaml.safe_load((folder / "a.delta.lock").read_text())
+    assert lock["variables"] == {"alpha": 4, "unit": "a"}
+    jsonschema.Draft7Validator(schema()).validate(lock)
+    assert deltac("lock", "--check", "a.delta.yaml", *values).code == 0
+    for verb in ("validate", "plan", "compile"):
+        assert deltac(verb, "--locked", "a.delta.yaml", *values).code == 0
+    for words in (["lock", "--check"], ["validate", "--locked"], ["plan", "--locked"]):
+        done = deltac(*words, "a.delta.yaml", "--set", "alpha=8", "--set", "unit=a")
+        assert done.code == 1
+        assert "error[DLT602]" in done.err
+        assert "= note: -  alpha: 4\n = note: +  alpha: 8\n" in done.err
+
+
+def test_a_lock_under_another_root(folder, deltac):
+    (folder / "base.yaml").write_text(SPEC)
+    (folder / "deep").mkdir()
+    (folder / "deep" / "a.delta.yaml").write_text("version: 1\nextends: ../base.yaml\n")
+    assert "error[DLT132]" in deltac("lock", "deep").err
+    assert deltac("lock", "deep", "--root", ".").out == "deep/a.delta.lock: written\n"
+    for words in (["lock", "--check"], ["validate", "--locked"], ["plan", "--locked"]):
+        assert deltac(*words, "deep/a.delta.yaml", "--root", ".").code == 0
+        assert "error[DLT132]" in deltac(*words, "deep/a.delta.yaml").err
