@@ -18,6 +18,8 @@ deltas:
     rank: 2
     alpha: 4
 """
+#: Its model is nowhere at hand: it is checked against the schema, fast.
+FAR = "version: 1\nmodel: {source: tiny/far, class: AutoModel}\n" + SPEC[SPEC.index("deltas:") :]
 BETTER = SPEC.replace("self.query", "[self.query, self.value]")
 WRONG = SPEC.replace("rank:", "rnak:")
 
