@@ -28,11 +28,21 @@ _FORMS = "give a hub id, a folder, package:DISTRIBUTION/PATH, a spec (.yaml) or 
     default="text",
     help="How to print the tree.",
 )
+@click.option("--roles", is_flag=True, help="Say what each module does, read off the dataflow.")
+@click.option(
+    "--why", metavar="PATTERN", help="Show the evidence for the roles of these modules instead."
+)
 @remote_code
 @output_format
 @click.pass_obj
 def command(
-    output: Output, model: str, class_name: str | None, form: str, trust_remote_code: bool
+    output: Output,
+    model: str,
+    class_name: str | None,
+    form: str,
+    roles: bool,
+    why: str | None,
+    trust_remote_code: bool,
 ) -> None:
     """Show a model's modules as a tree, identical siblings folded: `0-5: BertLayer ×6`.
 
@@ -45,10 +55,31 @@ def command(
     graph, plan = _open(model, class_name, trust_remote_code)
     if plan is not None:
         output.diagnostics(plan.warnings)
-    tree = model_tree(graph, plan)
+    if why is not None:
+        click.echo(_why(graph, why))
+        return
+    tree = model_tree(graph, plan, roles=roles)
     click.echo(
         json.dumps(tree.data(), indent=2, ensure_ascii=False) if form == "json" else as_text(tree)
     )
+
+
+def _why(graph: Any, pattern: str) -> str:
+    """For each module that a pattern matches, its roles and what in the run gives them."""
+    from deltac.model.select import match_modules
+    from deltac.spec import TargetError
+
+    try:
+        found = match_modules(graph, pattern)
+    except TargetError as error:
+        raise DeltacError.of(error.code, str(error), fix=error.fix) from error
+    if not found:
+        raise DeltacError.of("DLT835", f"'{pattern}' matches no module of {graph.class_name}")
+    lines = []
+    for path in found:
+        lines.append(f"{path}: {', '.join(graph.roles.of.get(path, ['no role']))}")
+        lines += [f"  {reason}" for reason in graph.roles.why.get(path, ())]
+    return "\n".join(lines)
 
 
 def _open(model: str, class_name: str | None, trust_remote_code: bool) -> tuple[Any, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -11,6 +12,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from deltac.model.quiet import quiet
+from deltac.model.roles import Roles, infer_roles
 from deltac.model.skeleton import build_skeleton, skeleton_of
 from deltac.model.trace import Call, Trace, trace_model
 from deltac.sites import ParameterInfo, Site
@@ -62,6 +64,11 @@ class ModelGraph:
     tied: Mapping[str, str]
     stacks: Mapping[str, int]
     trace: Trace
+
+    @cached_property
+    def roles(self) -> Roles:
+        """What each module does, read off the run."""
+        return infer_roles(self)
 
     @property
     def class_name(self) -> str:

@@ -36,13 +36,20 @@ class Node:
         return {**vars(self), "children": [child.data() for child in self.children]}
 
 
-def model_tree(graph: ModelGraph, plan: Plan | None = None) -> Node:
-    """The tree of a model; with a plan, every module says what of it is trained and which delta acts there."""
+def model_tree(graph: ModelGraph, plan: Plan | None = None, *, roles: bool = False) -> Node:
+    """The tree of a model.
+
+    Args:
+        graph: the model.
+        plan: what of it is trained and which deltas act there, if anything is planned.
+        roles: whether each module says what it does in the model.
+    """
     below: dict[str, list[str]] = {}
     for path in graph.modules:
         if path:
             below.setdefault(path.rpartition(".")[0], []).append(path)
-    return _node(graph, "", below, _marks(plan) if plan else {}, _tuned(plan))
+    named = graph.roles.of if roles else {}
+    return _node(graph, "", below, named, _marks(plan) if plan else {}, _tuned(plan))
 
 
 def as_text(node: Node) -> str:
@@ -56,13 +63,14 @@ def _node(
     graph: ModelGraph,
     path: str,
     below: Mapping[str, list[str]],
+    roles: Mapping[str, list[str]],
     marks: Mapping[str, list[tuple[str, int]]],
     tuned: Mapping[str, str],
 ) -> Node:
     info = graph.modules[path]
-    children = [_node(graph, child, below, marks, tuned) for child in below.get(path, ())]
+    children = [_node(graph, child, below, roles, marks, tuned) for child in below.get(path, ())]
     own = {name: f"{path}.{name}" if path else name for name in info.parameters}
-    facts = []
+    facts = [f"is {role}" for role in roles.get(path, ())]
     for name, full in own.items():
         form = info.parameters[name]
         tie = f" = {graph.tied[full]}" if full in graph.tied else ""

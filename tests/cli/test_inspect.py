@@ -117,3 +117,19 @@ def test_a_damaged_artifact(artifact):
     result = deltac("inspect", artifact)
     assert result.code == 2
     assert result.err.startswith("error[DLT705]")
+
+
+def test_roles_and_their_evidence():
+    tree = deltac("inspect", SPECS / "quickstart.delta.yaml", "--roles")
+    assert "query: Linear  is attention.query; is linear;" in tree.out
+    why = deltac("inspect", SPECS / "quickstart.delta.yaml", "--why", "layer.0.output.dense")
+    path = "bert.encoder.layer.0"
+    assert why.out.splitlines()[0] == f"{path}.output.dense: linear, mlp.down"
+    assert f"it reads what {path}.intermediate.dense make, after an activation" in why.out
+
+
+@pytest.mark.parametrize("pattern", ["no_such_module", "a..b"])
+def test_why_of_no_module_is_an_error(pattern):
+    result = deltac("inspect", SPECS / "quickstart.delta.yaml", "--why", pattern)
+    assert result.code in (1, 2)
+    assert result.err.startswith("error[DLT")
