@@ -39,6 +39,10 @@ def command(output: Output, paths: tuple[str, ...], check: bool, trust_remote_co
             names += spec_files(path)
         except DeltacError as error:
             problems.extend(error.diagnostics)
+        if check and Path(path).is_dir():
+            from deltac.review.lock import check_left_over
+
+            check_left_over(Path(path), problems)
     for name in names:
         try:
             if check:

@@ -136,6 +136,15 @@ def check_lock(path: Path, new: Mapping[str, Any], problems: Problems) -> None:
         problems.add("DLT603", f"{path}: no commit is known for '{source}'", fix=fix)
 
 
+def check_left_over(folder: Path, problems: Problems) -> None:
+    """Reports every lock below a folder whose spec is gone (DLT607)."""
+    for path in sorted(folder.rglob(f"*{SUFFIX}")):
+        beside = (each for each in path.parent.iterdir() if each.suffix in (".yaml", ".yml"))
+        if path.is_file() and not any(lock_path(each) == path for each in beside):
+            message = f"{path} is the lock of no spec: there is none beside it"
+            problems.add("DLT607", message, fix="delete it, or move it beside its spec")
+
+
 def warn_if_behind(path: Path, new: Mapping[str, Any], problems: Problems) -> None:
     """Warns (DLT605) where there is a lock and it is not fresh."""
     if path.is_file():

@@ -220,3 +220,22 @@ def test_a_lock_under_another_root(folder, deltac):
     for words in (["lock", "--check"], ["validate", "--locked"], ["plan", "--locked"]):
         assert deltac(*words, "deep/a.delta.yaml", "--root", ".").code == 0
         assert "error[DLT132]" in deltac(*words, "deep/a.delta.yaml").err
+
+
+def test_a_lock_whose_spec_is_gone(locked, deltac):
+    (locked / "deep").mkdir()
+    for name in ("b.delta.lock", "deep/c.delta.lock", "deep/d.delta.lock"):
+        (locked / name).write_bytes((locked / "a.delta.lock").read_bytes())
+    (locked / "deep" / "d.yml").write_text(SPEC)  # no `.delta.yaml`, and still a spec by its name
+    done = deltac("lock", "--check", ".")
+    assert (done.code, done.out) == (1, "a.delta.yaml: the lock is fresh\n")
+    assert done.err.count("error[DLT607] lock-without-spec: ") == 2
+    assert ": b.delta.lock is the lock of no spec" in done.err
+    assert ": deep/c.delta.lock is the lock of no spec" in done.err
+    assert deltac("lock", "--check", "a.delta.yaml").code == 0
+    # The last spec of a folder: no spec is left, and the lock is named all the same.
+    (locked / "a.delta.yaml").unlink()
+    done = deltac("lock", "--check", ".")
+    assert "error[DLT832]" in done.err
+    assert ": a.delta.lock is the lock of no spec" in done.err
+    assert deltac("lock", ".").err.count("DLT607") == 0

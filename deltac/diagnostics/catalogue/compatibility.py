@@ -45,6 +45,14 @@ CODES = (
         severity="warning",
     ),
     Code(
+        "DLT607",
+        "lock-without-spec",
+        "There is a lock, and no spec beside it that it could be of: the spec was renamed, moved or deleted. Delete "
+        "the lock, or move it along with its spec.",
+        "git mv a.delta.yaml b.delta.yaml",
+        "git mv a.delta.yaml b.delta.yaml && git mv a.delta.lock b.delta.lock",
+    ),
+    Code(
         "DLT611",
         "git-unusable",
         "git is not installed, or the folder lies in no repository that git reads.",
