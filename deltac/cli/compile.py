@@ -11,6 +11,8 @@ from deltac.cli._lock import check_locked, lock_warnings, locked_option
 from deltac.cli._model import format_option, remote_code, render_report, require_libraries
 from deltac.cli._output import Output, output_format, policy_options
 from deltac.cli._reuse import given, reuse_options
+from deltac.cli._settings import apply_settings
+from deltac.cli._stdin import source_of
 
 
 @click.command("compile")
@@ -39,12 +41,13 @@ def command(
     locked: bool,
     trust_remote_code: bool,
 ) -> int:
-    """Compile a spec: plan it, rewrite the model, verify, and write the artifact.
+    """Compile a spec (- for standard input): plan it, rewrite the model, verify, and write the artifact.
 
     All of it runs on shapes. The base's weights are read only where the delta starts from them (parameters tuned in
     place). The artifact holds the manifest, the initial delta, the generated code and the spec.
     """
     require_libraries()
+    apply_settings(output)
     from deltac.api import initial_files, loaded_files
     from deltac.artifact.folder import check_writable, write_folder
     from deltac.model.weights import weight_bytes
@@ -52,10 +55,11 @@ def command(
 
     if locked:
         check_locked([spec], trust_remote_code=trust_remote_code)
-    prepared = prepare(Path(spec), trust_remote_code=trust_remote_code, **given())
+    prepared = prepare(source_of(spec), trust_remote_code=trust_remote_code, **given())
     target = Path(folder) if folder else Path("build") / prepared.plan.spec.name
     check_writable(target, overwrite=force)
-    output.diagnostics([*prepared.plan.warnings, *lock_warnings(Path(spec), prepared)])
+    behind = lock_warnings(Path(spec), prepared) if spec != "-" else ()
+    output.diagnostics([*prepared.plan.warnings, *behind])
     if output.exit_code:
         return output.exit_code  # --warn-as-error: nothing is written
     needed = prepared.plan.needs_weights()

@@ -13,11 +13,12 @@ from deltac.cli._lock import check_locked, lock_of
 from deltac.cli._model import remote_code
 from deltac.cli._output import Output, output_format
 from deltac.cli._reuse import reuse_options
+from deltac.cli._settings import apply_settings, paths_or_settings
 from deltac.diagnostics import DeltacError, Problems
 
 
 @click.command("lock")
-@click.argument("paths", nargs=-1, required=True)
+@click.argument("paths", nargs=-1)
 @click.option(
     "--check", is_flag=True, help="Fail if a lock is missing, stale or unpinned; write nothing."
 )
@@ -26,13 +27,15 @@ from deltac.diagnostics import DeltacError, Problems
 @output_format
 @click.pass_obj
 def command(output: Output, paths: tuple[str, ...], check: bool, trust_remote_code: bool) -> int:
-    """Write NAME.delta.lock beside each spec: files, or folders (every *.delta.yaml below).
+    """Write NAME.delta.lock beside each spec: files, or folders (every *.delta.yaml below). Without any, those
+    of the project's settings.
 
     A lock says what a spec really does: its places, shapes and counts, one line for each run of identical sites, the
     base's structure and commit. Commit it with the spec, and a review shows what a change of a pattern changed.
     """
     if "-" in paths:
         raise click.UsageError("a lock lies beside its spec: give the spec's file, not '-'.")
+    paths = paths_or_settings(paths, apply_settings(output))
     problems, names = Problems(), []
     for path in paths:
         try:

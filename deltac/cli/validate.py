@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +16,11 @@ from deltac.cli._lock import check_locked, locked_option
 from deltac.cli._output import Output, output_format, policy_options
 from deltac.cli._reuse import given, reuse_options
 from deltac.cli._settings import apply_settings, paths_or_settings
+from deltac.cli._stdin import STDIN, inspect_stdin, installed_fragment
 from deltac.diagnostics import DeltacError, Diagnostic
 from deltac.diagnostics.full import printable
 from deltac.spec import Spec
-from deltac.spec.files import Folder
-from deltac.spec.load import inspect, inspect_bytes
-from deltac.spec.yaml import MAX_BYTES
-
-_STDIN = "<stdin>"
+from deltac.spec.load import inspect
 
 
 @click.command("validate")
@@ -67,7 +62,7 @@ def command(
                     found.append(_not_checked(name, reason))
                 if locked and not _errors(found):
                     found += _check_lock(name)
-                _report(output, _STDIN if name == "-" else name, found, reason)
+                _report(output, STDIN if name == "-" else name, found, reason)
         except DeltacError as error:
             output.diagnostics(error.diagnostics)
 
@@ -82,21 +77,15 @@ def _check(name: str, cache: Cache) -> tuple[list[Diagnostic], str | None]:
     try:
         checked = check_model(spec, base, cache)
     except Exception as error:  # whatever a library raises at one spec, the others are checked
-        fault = fault_of(error, _STDIN if name == "-" else name)
+        fault = fault_of(error, STDIN if name == "-" else name)
         return [*found, *fault.diagnostics], "the check against the model failed"
     return list(DeltacError([*found, *checked.diagnostics]).diagnostics), checked.reason
 
 
 def _check_schema(name: str) -> tuple[Spec | None, Any]:
     if name != "-":
-        return inspect(Path(name), extra_fragment=_installed_fragment, **given())
-    return inspect_bytes(
-        sys.stdin.buffer.read(MAX_BYTES + 1),
-        _STDIN,
-        extra_fragment=_installed_fragment,
-        variables=given()["variables"],
-        place=Folder.of(Path(_STDIN), given()["root"]),
-    )
+        return inspect(Path(name), extra_fragment=installed_fragment, **given())
+    return inspect_stdin()
 
 
 def _check_lock(name: str) -> list[Diagnostic]:
@@ -108,7 +97,7 @@ def _check_lock(name: str) -> list[Diagnostic]:
 
 
 def _not_checked(name: str, reason: str) -> Diagnostic:
-    shown = _STDIN if name == "-" else name
+    shown = STDIN if name == "-" else name
     fix = "put a copy of the model's config.json beside the spec: 'config_file: PATH'"
     return Diagnostic("DLT842", f"{shown} was checked against the schema only: {reason}", fix=fix)
 
@@ -135,10 +124,3 @@ def _count(number: int, what: str) -> str:
 
 def _errors(found: list[Diagnostic]) -> list[Diagnostic]:
     return [each for each in found if each.severity == "error"]
-
-
-def _installed_fragment(name: str) -> Mapping[str, Any]:
-    """The schema fragment of an operator from another installed package, which is imported."""
-    from deltac.operators import fragment, get
-
-    return fragment(get(name).operator)

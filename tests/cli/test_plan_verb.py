@@ -70,3 +70,40 @@ def test_a_dead_branch_of_a_regular_expression_shows_in_the_report(here):
     )
     data = json.loads(deltac("plan", "dead.delta.yaml", "--format", "json").out)
     assert data["deltas"][0]["sites"] == ["model.layers.{0-1}.self_attn.q_proj.weight"]
+
+
+@pytest.mark.parametrize("verb", ["plan", "compile"])
+@pytest.mark.parametrize(
+    ("content", "code", "place"),
+    [
+        (BAD.encode(), "DLT201", "--> <stdin>:7:"),
+        (b"version: 1\nname: \xff\n", "DLT002", "--> <stdin>:2:7"),
+        (b"version: 2\ndeltas: []\n", "DLT109", "--> <stdin>:1:"),
+    ],
+)
+def test_faults_on_standard_input(monkeypatch, here, verb, content, code, place):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+    result = deltac(verb, "-")
+    assert (result.code, result.out) == (1, "")
+    assert f"error[{code}]" in result.err
+    assert place in result.err
+    assert not (here / "build").exists()
+
+
+def test_compile_takes_standard_input_and_its_bases_from_the_working_folder(monkeypatch, here):
+    text = "extends: good.delta.yaml\nversion: 1\nname: piped\n"
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+    result = deltac("compile", "-")
+    assert (result.code, result.err) == (0, "")
+    assert (here / "build/piped/spec/stdin.delta.yaml").read_text() == text
+    assert (here / "build/piped/spec/good.delta.yaml").read_text() == GOOD
+    assert deltac("inspect", "build/piped").code == 0
+
+
+def test_a_working_folder_outside_of_the_root(monkeypatch, here):
+    (here / "deep").mkdir()
+    for verb in ("validate", "plan", "compile"):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(GOOD.encode())))
+        result = deltac(verb, "-", "--root", "deep")
+        assert result.code == 2
+        assert "error[DLT862]" in result.err

@@ -23,7 +23,8 @@ def call(tmp_path, monkeypatch, capfd):
 
     def call(settings, *arguments):
         Path("deltac.toml").write_text(settings)
-        code = _run([*arguments, "--no-cache"], Output())
+        cache = ["--no-cache"] if arguments[0] == "validate" else []
+        code = _run([*arguments, *cache], Output())
         return code, *capfd.readouterr()
 
     return call
@@ -55,3 +56,24 @@ def test_require_model(call):
 @pytest.mark.parametrize("setting", ['ignore = ["DLT101"]', 'select = ["DLT999"]'])
 def test_bad_codes(call, setting):
     assert call(setting, "validate", "specs")[0] == 2
+
+
+def test_plan_and_lock_take_the_specs_of_the_settings(call):
+    for verb in ("plan", "lock"):
+        code, _, errors = call("", verb)
+        assert code == 2
+        assert "name specs, or set `specs`" in errors
+    code, out, _ = call('specs = ["specs"]', "plan")
+    assert code == 0
+    assert out.startswith("a: BertModel\n")
+    assert call('specs = ["specs"]', "lock")[1] == "specs/a.delta.lock: written\n"
+    code, out, _ = call('specs = ["specs"]', "lock", "--check")
+    assert (code, out) == (0, "specs/a.delta.yaml: the lock is fresh\n")
+
+
+def test_compile_ignores_what_the_settings_ignore(call):
+    call("", "lock", "specs")
+    Path("specs/a.delta.yaml").write_text(SPEC.replace("rank: 4", "rank: 2"))
+    assert "warning[DLT605]" in call("", "compile", "specs/a.delta.yaml")[2]
+    assert call('ignore = ["DLT605"]', "compile", "specs/a.delta.yaml")[::2] == (0, "")
+    assert call('select = ["DLT206"]', "compile", "specs/a.delta.yaml")[::2] == (0, "")
