@@ -310,3 +310,14 @@ def test_the_seed_of_a_base_with_weights_matters_at_the_start_alone(folder):
     sides = [file_side(folder / f"{name}.delta.yaml", Call()) for name in ("before", "after")]
     sides[1].manifest["tensors"][0]["trainable"] = False
     assert compare(*sides, effects_of).classes == {"MATH"}
+
+
+def test_a_base_in_git_is_that_of_its_time(repository, deltac):
+    (repository / "base.yaml").write_text(SPEC)
+    (repository / "a.delta.yaml").write_text("version: 1\nextends: base.yaml\n")
+    commit("split")
+    assert deltac("breaking", "--against", "v1").code == 0
+    (repository / "base.yaml").write_text(SPEC.replace("alpha: 4", "alpha: 8"))
+    done = deltac("breaking", "--against", "HEAD", "a.delta.yaml")
+    assert done.code == 1
+    assert "delta low: ~ alpha: 4 -> 8" in done.out
