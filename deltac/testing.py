@@ -54,9 +54,9 @@ class Pair(nn.Module):
         super().__init__()
         self.dense = nn.Linear(width, width)
 
-    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, None]:
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The tensor and a second item that no operator touches; x: [..., width]."""
-        return torch.tanh(self.dense(x)), None
+        return torch.tanh(self.dense(x)), torch.sin(x)
 
 
 #: Name → the module that stands at `block.0` of the laws' model.
@@ -98,7 +98,7 @@ class LawsModel(PreTrainedModel):
         x = self.embed(input_ids)
         for module in self.block:
             out = module(input_ids if self.config.base == "embedding" else x)
-            x = x + (out[0] if isinstance(out, tuple) else out)
+            x = x + (out[0] + out[1] if isinstance(out, tuple) else out)
         return BaseModelOutput(last_hidden_state=x)
 
 
@@ -303,6 +303,8 @@ def check_initial_values(case: Case) -> None:
     other = _values(case.compile(seed=1))
     for name in added:
         assert not torch.equal(mine[name], other[name]), f"{name} does not depend on the seed"
+        twin = name.replace("block.0", "block.1")
+        assert twin == name or not torch.equal(mine[name], mine[twin]), f"{name} equals {twin}"
 
 
 def check_gradients(case: Case) -> None:

@@ -72,6 +72,7 @@ FAULTS = {
     "first-class": (apply_module, "region_class", 0),
     "a-later-class": (apply_module, "region_class", 5),
     "first-parameter": (torch.nn.Module, "register_parameter", 0),
+    "a-later-parameter": (torch.nn.Module, "register_parameter", 7),
     "structure": (api, "verify_structure", 0),
     "root-class": (api, "root_class", 0),
     "hash": (api, "content_of", 0),
@@ -111,7 +112,15 @@ def test_a_fault_leaves_the_model_alone(name, monkeypatch):
     model = _prepared_base()
     before = _everything(model)
     spec = tiny.spec("bert")
-    monkeypatch.setattr(owner, attribute, _fail_after(calls)(getattr(owner, attribute)))
+    on_shapes = api._verified_skeleton
+
+    def arm(prepared):
+        """The fault comes after the trial on shapes, while the caller's own model is changed."""
+        skeleton = on_shapes(prepared)
+        monkeypatch.setattr(owner, attribute, _fail_after(calls)(getattr(owner, attribute)))
+        return skeleton
+
+    monkeypatch.setattr(api, "_verified_skeleton", arm)
     with pytest.raises(_Fault):
         deltac.compile(spec, model=model)
     monkeypatch.undo()
