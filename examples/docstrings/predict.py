@@ -18,8 +18,6 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 import deltac
 
 BATCH = 64
-# More or fewer threads add numbers in another order, and logits would differ in their last bits.
-THREADS = 2
 
 
 def tokenizer_of(model: PreTrainedModel) -> Tokenizer:
@@ -51,8 +49,11 @@ def main() -> None:
     parser.add_argument("artifact", type=Path, help="folder that train.py saved")
     parser.add_argument("texts", nargs="*", help="docstrings; none: the test part")
     parser.add_argument("--output", type=Path, help="write the test part's logits here")
+    parser.add_argument("--every", type=int, default=1, help="only every n-th test text")
+    # Another number of threads adds in another order: logits would differ in their last bits.
+    parser.add_argument("--threads", type=int, default=1, help="of torch, as in training")
     args = parser.parse_args()
-    torch.set_num_threads(THREADS)
+    torch.set_num_threads(args.threads)
 
     model = deltac.load(args.artifact).model
     tokenizer = tokenizer_of(model)
@@ -62,7 +63,8 @@ def main() -> None:
             chance, label = row.softmax(0).max(0)
             print(f"{data.CLASSES[label]} ({chance:.2f}): {text}")
         return
-    examples = encode([row for row in read(tokenizer) if row.part == "test"], tokenizer)
+    rows = [row for row in read(tokenizer) if row.part == "test"]
+    examples = encode(rows[:: args.every], tokenizer)
     found = logits(model, examples, tokenizer)
     right = sum(label == row["label"] for label, row in zip(found.argmax(1), examples, strict=True))
     print(f"{right / len(examples):.4f} of {len(examples)} test texts are right")

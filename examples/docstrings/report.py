@@ -34,30 +34,34 @@ def table(results: list[dict], part: str = "test") -> str:
     """The results in Markdown."""
     accuracy = f"{part} accuracy, mean (range)"
     lines = [
-        f"| method | {accuracy} | trained % of the base | delta bytes | s / step | learning rate (head) |",
+        f"| method | {accuracy} | trained % of the base | delta bytes | s / step (CPU) | learning rate (head) |",
         "|---|---|--:|--:|--:|--:|",
     ]
     for row in results:
         spread = (
             f"{row['accuracy']:.3f} ({min(row['accuracies']):.3f} to {max(row['accuracies']):.3f})"
         )
+        seconds = f"{row['seconds_per_step']:.3f} ({row['cpu_seconds_per_step']:.3f})"
         lines.append(
             f"| {NAMES[row['method']]} | {spread} | {row['percent']:.3f} | {row['bytes']:,} | "
-            f"{row['seconds_per_step']:.3f} | {row['rate']:g} ({row['head_rate']:g}) |"
+            f"{seconds} | {row['rate']:g} ({row['head_rate']:g}) |"
         )
     return "\n".join(lines)
 
 
 def write(
-    folder: Path, results: list[dict], rows: list[data.Text], steps: int, seeds: list[int]
+    folder: Path,
+    results: list[dict],
+    rows: list[data.Text],
+    steps: int,
+    batch: int,
+    seeds: list[int],
 ) -> None:
     """Writes results.md, results.json and results.png."""
-    head = (
-        f"{describe(rows)}\n\n{steps} steps of each method, seeds {', '.join(map(str, seeds))}.\n\n"
-    )
+    head = f"{describe(rows)}\n\n{steps} steps of {batch} texts by each method, seeds {', '.join(map(str, seeds))}.\n\n"
     (folder / "results.md").write_text(head + table(results) + "\n", encoding="utf-8")
     split = {part: sorted({row.module for row in rows if row.part == part}) for part in data.PARTS}
-    content = {"steps": steps, "seeds": seeds, "methods": results, "modules": split}
+    content = {"steps": steps, "batch": batch, "seeds": seeds, "methods": results, "modules": split}
     (folder / "results.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     draw(results, folder / "results.png")
 

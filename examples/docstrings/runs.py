@@ -21,11 +21,10 @@ SPECS = Path(__file__).parent / "specs"
 RATES = {
     "frozen": (0.0, 1e-1),
     "lora": (3e-3, 3e-2),
-    "adapter": (3e-3, 3e-2),
+    "adapter": (1e-3, 3e-2),
     "bitfit": (3e-3, 3e-2),
     "full": (1e-4, 3e-2),
 }
-BATCH = 32
 
 
 @dataclass
@@ -36,6 +35,7 @@ class Runs:
     rates: tuple[float, float]
     accuracies: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
+    cpu_seconds: list[float] = field(default_factory=list)
     counts: dict = field(default_factory=dict)
 
     def row(self) -> dict:
@@ -49,6 +49,7 @@ class Runs:
             "percent": self.counts["percent_of_base"],
             "bytes": self.counts["delta_bytes"],
             "seconds_per_step": statistics.median(self.seconds),
+            "cpu_seconds_per_step": statistics.median(self.cpu_seconds),
             "rate": self.rates[0],
             "head_rate": self.rates[1],
         }
@@ -57,17 +58,18 @@ class Runs:
 class Watch(TrainerCallback):
     """Times each step, from the batch to the changed parameters, and moves a progress bar."""
 
-    def __init__(self, bar: tqdm, seconds: list[float]) -> None:
-        """Appends to `seconds`."""
-        self.bar, self.seconds = bar, seconds
+    def __init__(self, bar: tqdm, runs: Runs) -> None:
+        """Appends to the seconds of `runs`."""
+        self.bar, self.runs = bar, runs
 
     def on_step_begin(self, *_, **__) -> None:
-        """Starts the clock."""
-        self.start = time.perf_counter()
+        """Starts the clocks."""
+        self.start = time.perf_counter(), time.process_time()
 
     def on_step_end(self, *_, **__) -> None:
-        """Stops the clock."""
-        self.seconds.append(time.perf_counter() - self.start)
+        """Stops the clocks."""
+        self.runs.seconds.append(time.perf_counter() - self.start[0])
+        self.runs.cpu_seconds.append(time.process_time() - self.start[1])
         self.bar.update()
 
 
@@ -82,6 +84,7 @@ def train(
     rates: tuple[float, float],
     seed: int,
     steps: int,
+    batch: int,
     examples: list[dict],
     tokenizer: Tokenizer,
     watch: Watch,
@@ -93,7 +96,7 @@ def train(
         arguments = TrainingArguments(
             folder,
             max_steps=steps,
-            per_device_train_batch_size=BATCH,
+            per_device_train_batch_size=batch,
             lr_scheduler_type="linear",
             warmup_steps=max(steps // 10, 1),
             logging_strategy="no",

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import report
 import torch
-from predict import THREADS, encode, logits, read, tokenizer_of
-from runs import BATCH, RATES, Runs, Watch, compile_method, train
+from predict import encode, logits, read, tokenizer_of
+from runs import RATES, Runs, Watch, compile_method, train
 from safetensors.torch import load_file
 from tqdm import tqdm
 
@@ -24,7 +24,8 @@ PREDICT = Path(__file__).parent / "predict.py"
 def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=100, help=f"of {BATCH} texts")
+    parser.add_argument("--steps", type=int, default=80)
+    parser.add_argument("--batch", type=int, default=32, help="texts a step")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--methods", nargs="+", choices=RATES, default=list(RATES))
     parser.add_argument(
@@ -35,10 +36,17 @@ def arguments() -> argparse.Namespace:
         help="try these learning rates on the dev part, and write nothing",
     )
     parser.add_argument("--output", type=Path, default=Path("build/docstrings"))
-    parser.add_argument("--small", action="store_true", help="one seed, 40 steps, two methods")
+    parser.add_argument("--threads", type=int, default=1, help="of torch")
+    parser.add_argument(
+        "--small",
+        action="store_true",
+        help="two methods, one seed, small batches, a third of the test",
+    )
     args = parser.parse_args()
+    args.every = 1
     if args.small:
-        args.steps, args.seeds, args.methods = 40, [0], ["frozen", "lora"]
+        args.steps, args.batch, args.every = 60, 16, 3
+        args.seeds, args.methods = [0], ["frozen", "lora"]
     return args
 
 
@@ -48,24 +56,26 @@ def pair(text: str) -> tuple[float, float]:
     return rate, head_rate
 
 
-def reloads_equal(folder: Path, expected: torch.Tensor) -> bool:
-    """Whether a fresh process that loads the artifact finds the same logits, bit for bit."""
+def reloads_equal(args: argparse.Namespace, expected: torch.Tensor) -> bool:
+    """Whether a fresh process that loads LoRA's artifact finds the same logits, bit for bit."""
     with tempfile.TemporaryDirectory() as temporary:
         output = Path(temporary) / "logits.safetensors"
-        subprocess.run([sys.executable, PREDICT, folder, "--output", output], check=True)
+        command = [sys.executable, PREDICT, args.output / "lora", "--output", output]
+        options = ["--every", str(args.every), "--threads", str(args.threads)]
+        subprocess.run([*command, *options], check=True)
         return torch.equal(load_file(output)["logits"], expected)
 
 
 def main() -> int:
     """Runs the comparison, or tries learning rates."""
     args = arguments()
-    torch.set_num_threads(THREADS)
+    torch.set_num_threads(args.threads)
     tokenizer = tokenizer_of(compile_method("frozen", 0).model)
     rows = read(tokenizer)
     print(report.describe(rows), flush=True)
     part = "dev" if args.rates else "test"
     examples = encode([row for row in rows if row.part == "train"], tokenizer)
-    held_out = encode([row for row in rows if row.part == part], tokenizer)
+    held_out = encode([row for row in rows if row.part == part][:: args.every], tokenizer)
     labels = torch.tensor([example["label"] for example in held_out])
 
     methods = [Runs(name, rates) for name in args.methods for rates in args.rates or [RATES[name]]]
@@ -77,8 +87,10 @@ def main() -> int:
             for runs in methods:
                 bar.set_description(f"{runs.method}, seed {seed}")
                 compiled = compile_method(runs.method, seed)
-                watch = Watch(bar, runs.seconds)
-                train(compiled, runs.rates, seed, args.steps, examples, tokenizer, watch)
+                watch = Watch(bar, runs)
+                train(
+                    compiled, runs.rates, seed, args.steps, args.batch, examples, tokenizer, watch
+                )
                 found = logits(compiled.model, held_out, tokenizer)
                 runs.accuracies.append((found.argmax(1) == labels).float().mean().item())
                 runs.counts = compiled.manifest["counts"]
@@ -91,11 +103,11 @@ def main() -> int:
     if args.rates:
         return 0
     args.output.mkdir(parents=True, exist_ok=True)
-    report.write(args.output, results, rows, args.steps, args.seeds)
+    report.write(args.output, results, rows, args.steps, args.batch, args.seeds)
     if expected is None:
         return 0
     print("\nThe last LoRA artifact, reloaded by predict.py in a fresh process:", flush=True)
-    equal = reloads_equal(args.output / "lora", expected)
+    equal = reloads_equal(args, expected)
     print("logits equal, bit for bit" if equal else "logits DIFFER")
     return 0 if equal else 1
 
