@@ -103,6 +103,15 @@ def test_ci_runs_the_two_commands():
     assert script.rstrip().endswith(f"({commands[0]})\n({commands[1]})")
 
 
+def test_the_results_are_those_of_the_example():
+    quoted = re.findall(
+        r"^\| ([^|]+ \| \d\.\d+ \([^|]+ \| [^|]+ \| [^|]+) \|$", README, re.MULTILINE
+    )
+    whole = (ROOT / "examples" / "docstrings" / "README.md").read_text(encoding="utf-8")
+    assert len(quoted) == 5
+    assert [row for row in quoted if f"\n| {row} |" not in whole] == []
+
+
 def test_every_verb_is_in_the_table():
     assert re.findall(r"^\| `deltac (\w+)", README, re.MULTILINE) == list(VERBS)
 
