@@ -119,12 +119,21 @@ class Compiled:
         """Inside, the model computes what the base does, bit for bit; trained heads stay.
 
         Parameters tuned in place get the base's values back for that time; the objects stay the same.
+
+        Raises:
+            DeltacError: DLT707, such a parameter is offloaded, so its values can't be exchanged here.
         """
         state = self._state
         if state.aside is not None:  # already disabled by an outer block, which restores
             yield self.model
             return
         tuned = self.parameters("tuned")
+        for name, parameter in tuned.items():
+            if parameter.device.type == "meta":
+                message = f"{name} is tuned in place and offloaded: its values are not in the model"
+                raise DeltacError(
+                    [Diagnostic("DLT707", message, fix="disable it before offloading")]
+                )
         state.aside = {name: parameter.data for name, parameter in tuned.items()}
         try:
             set_disabled(self.model, True)

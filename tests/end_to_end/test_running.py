@@ -126,6 +126,19 @@ def test_cpu_offload_after_compiling(compiled):
     assert torch.equal(tiny.logits(model), before)
 
 
+def test_tuned_parameters_that_are_offloaded_are_not_disabled_in_silence(compiled):
+    accelerate.cpu_offload(compiled.model, execution_device=torch.device("cpu"))
+    tiny.refused(lambda: compiled.disabled().__enter__(), "DLT707")
+    tiny.refused(compiled.files, "DLT707")
+
+
+def test_disabling_after_cpu_offload():
+    compiled = tiny.compiled("llama", tiny.ARCHITECTURES["llama"]["deltas"][:2])
+    accelerate.cpu_offload(compiled.model, execution_device=torch.device("cpu"))
+    with compiled.disabled():
+        assert torch.equal(tiny.logits(compiled.model), tiny.logits(tiny.base("llama")))
+
+
 def test_compiling_after_cpu_offload_is_refused(architecture):
     base = accelerate.cpu_offload(tiny.base(architecture), execution_device=torch.device("cpu"))
     outputs, before = tiny.logits(base), tiny.snapshot(base)

@@ -33,7 +33,7 @@ CODES = (
     _code(
         "DLT707",
         "values-offloaded",
-        "The delta's values are not in the model: it was offloaded. Save before offloading.",
+        "The delta's values are not in the model: it was offloaded. Save or disable it before offloading.",
     ),
     _code(
         "DLT708",
