@@ -58,10 +58,10 @@ class Lora(Operator):
     def parameters(self, site):
         """A: [rank, in] and B: [out, rank]."""
         if len(site.shape) != 2:
-            shape = list(site.shape)
-            raise Refusal(
-                f"it needs a matrix, this has the shape {shape}", "leave it out of the target"
-            )
+            message = f"it needs a matrix, this has the shape {list(site.shape)}"
+            raise Refusal(message, "leave it out of the target")
+        if self.alpha is None and self.scaling != "standard":
+            raise Refusal("without 'alpha' it has no effect", "give 'alpha'", option="scaling")
         out, inner = site.shape
         if self.rank > min(out, inner):
             raise Refusal(
