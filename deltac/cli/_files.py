@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from deltac.diagnostics import DeltacError
-
-SUFFIX = ".delta.yaml"
+from deltac.spec.files import SPEC_SUFFIX, specs_below
 
 
 def spec_files(path: str) -> Iterator[str]:
@@ -19,7 +18,9 @@ def spec_files(path: str) -> Iterator[str]:
     if path == "-" or not Path(path).is_dir():
         yield path
         return
-    names = sorted(each.as_posix() for each in Path(path).rglob(f"*{SUFFIX}") if each.is_file())
+    names = specs_below(Path(path))
     if not names:
-        raise DeltacError.of("DLT832", f"the folder {path} holds no file that ends in {SUFFIX}")
+        raise DeltacError.of(
+            "DLT832", f"the folder {path} holds no file that ends in {SPEC_SUFFIX}"
+        )
     yield from names

@@ -38,13 +38,23 @@ def paths_or_settings(paths: tuple[str, ...], settings: Settings | None) -> tupl
     Raises:
         click.UsageError: there are neither.
     """
-    if paths:
-        return paths
-    if settings is None or not settings.specs:
+    found = paths or _specs(settings)
+    if not found:
         message = (
             "Missing argument 'PATHS...': name specs, or set `specs` in the project's settings"
         )
         raise click.UsageError(message, click.get_current_context())
+    return found
+
+
+def specs_here(paths: tuple[str, ...], settings: Settings | None) -> tuple[str, ...]:
+    """The paths of a call; without any, the settings' `specs`; without those, the working folder."""
+    return paths or _specs(settings) or (".",)
+
+
+def _specs(settings: Settings | None) -> tuple[str, ...]:
+    if settings is None:
+        return ()
     here = Path.cwd()
     found = [settings.folder / each for each in settings.specs]
     return tuple(

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from deltac.cli._reuse import given
 from deltac.diagnostics import DeltacError, Problems
+from deltac.review.installed import installed_fragment
 from deltac.spec import Spec
 from deltac.spec.files import Folder, OutsideError
 from deltac.spec.load import inspect_bytes
@@ -50,10 +49,3 @@ def source_of(name: str) -> Path | Spec:
     if spec is None:
         raise DeltacError(problems)
     return spec
-
-
-def installed_fragment(name: str) -> Mapping[str, Any]:
-    """The schema fragment of an operator from another installed package, which is imported."""
-    from deltac.operators import fragment, get
-
-    return fragment(get(name).operator)

@@ -9,9 +9,8 @@ import click
 from deltac.cli._model import format_option, remote_code
 from deltac.cli._output import Output, output_format
 from deltac.cli._reuse import given, reuse_options
-
-#: Version of what `--format json` prints.
-VERSION = 1
+from deltac.cli._settings import apply_settings, specs_here
+from deltac.diagnostics import Problems
 
 _CLASSES = ("CHECKPOINT", "MATH", "SITES", "META")
 
@@ -53,7 +52,8 @@ def command(
     form: str,
     trust_remote_code: bool,
 ) -> int:
-    """Tell whether deltas saved with earlier specs still load and mean the same. Without SPECS: all below this folder.
+    """Tell whether deltas saved with earlier specs still load and mean the same. Without SPECS: those of the
+    project's settings, else all below this folder.
 
     \b
     CHECKPOINT  a saved delta no longer loads: tensor names, shapes, dtypes, or the base
@@ -61,20 +61,26 @@ def command(
     SITES       the set of places changed
     META        neither: names, texts, budget, what matters in training alone
     """
-    from deltac.review.breaking import changes
-    from deltac.review.effects import effects_of
-    from deltac.review.render_breaking import breaking_markdown, breaking_text, hit
+    from deltac.review import json_schema
+    from deltac.review.changes import changes
+    from deltac.review.render_changes import breaking_markdown, breaking_text, hit
     from deltac.review.sides import Call
 
     call = Call(trust_remote_code=trust_remote_code, **given())
-    paths = paths or (".",)
-    found = changes(paths, against, effects_of, call)
+    problems = Problems()
+    found = changes(specs_here(paths, apply_settings(output)), against, call, problems)
+    output.diagnostics(problems)
     failed = any(hit(change, fail_on) for change in found)
     if form == "json":
-        data = {"version": VERSION, "against": against, "fail_on": fail_on, "failed": failed}
+        data = {
+            "version": json_schema.VERSION,
+            "against": against,
+            "fail_on": fail_on,
+            "failed": failed,
+        }
         data["specs"] = [change.data() for change in found]
         click.echo(json.dumps(data, indent=2, ensure_ascii=False))
     else:
         render = breaking_markdown if form == "markdown" else breaking_text
         click.echo(render(found, against, fail_on))
-    return 1 if failed else 0
+    return output.exit_code or int(failed)

@@ -1,4 +1,4 @@
-"""`deltac diff`: what differs between two versions of a spec."""
+"""`deltac diff`: what differs between two versions of specs."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ import click
 from deltac.cli._model import format_option, remote_code
 from deltac.cli._output import Output, output_format
 from deltac.cli._reuse import given, reuse_options
-
-#: Version of what `--format json` prints.
-VERSION = 1
+from deltac.cli._settings import apply_settings, specs_here
+from deltac.diagnostics import Problems
 
 
 @click.command("diff")
-@click.argument("before", metavar="A")
-@click.argument("after", metavar="B")
+@click.argument("paths", nargs=-1, metavar="[A B | SPECS...]")
+@click.option(
+    "--against",
+    metavar="REF|PATH",
+    help="Compare SPECS with a git reference, or with the path of a spec, an artifact, or a folder of specs.",
+)
 @click.option("--exit-code", is_flag=True, help="Exit with 1 where there are differences.")
 @format_option
 @remote_code
@@ -24,23 +27,46 @@ VERSION = 1
 @output_format
 @click.pass_obj
 def command(
-    output: Output, before: str, after: str, exit_code: bool, form: str, trust_remote_code: bool
+    output: Output,
+    paths: tuple[str, ...],
+    against: str | None,
+    exit_code: bool,
+    form: str,
+    trust_remote_code: bool,
 ) -> int:
-    """Show what differs between two specs: A and B are spec files, artifacts, or REF:PATH in git.
+    """Show what differs between two specs: A and B are spec files, artifacts, or REF:PATH in git. Or, with --against,
+    between SPECS (files and folders; without any, those of the project's settings, else all below this folder) and
+    their earlier versions.
 
     Compared is what the specs do, delta by delta and site by site: order of keys, comments and defaults that are
     written out make no difference. Where a model can't be reached, the texts are compared, and the result says so.
     """
+    from deltac.review import json_schema, render, render_changes
+    from deltac.review.changes import changes
     from deltac.review.compare import compare
-    from deltac.review.effects import effects_of
-    from deltac.review.render import diff_markdown, diff_text
     from deltac.review.sides import Call, side
 
     call = Call(trust_remote_code=trust_remote_code, **given())
-    sides = [side(each, call) for each in (before, after)]
-    found = compare(*sides, effects_of)
-    if form == "json":
-        click.echo(json.dumps({"version": VERSION, **found.data()}, indent=2, ensure_ascii=False))
+    if against is None:
+        if len(paths) != 2:
+            raise click.UsageError("give two specs, A and B, or --against with any number.")
+        found = compare(*(side(each, call) for each in paths))
+        data, differ = found.data(), bool(found.differences)
+        text = render.diff_markdown(found) if form == "markdown" else render.diff_text(found)
     else:
-        click.echo(diff_markdown(found) if form == "markdown" else diff_text(found))
-    return 1 if exit_code and found.differences else 0
+        problems = Problems()
+        specs = specs_here(paths, apply_settings(output))
+        found = changes(specs, against, call, problems)
+        output.diagnostics(problems)
+        data = {"against": against, "specs": [each.data() for each in found]}
+        differ = bool(render_changes.changed(found))
+        show = (
+            render_changes.changes_markdown if form == "markdown" else render_changes.changes_text
+        )
+        text = show(found, against)
+    click.echo(
+        json.dumps({"version": json_schema.VERSION, **data}, indent=2, ensure_ascii=False)
+        if form == "json"
+        else text
+    )
+    return output.exit_code or int(exit_code and differ)

@@ -9,11 +9,17 @@ import click
 from deltac.cli._output import output_format
 from deltac.diagnostics import DeltacError
 from deltac.diagnostics import json as diagnostics_json
-from deltac.review import lock_schema
+from deltac.review import json_schema, lock_schema
 from deltac.spec.schema import FILE_NAME, build_schema, checkout_folder, load_text, to_text
 
 DIAGNOSTICS_FILE_NAME = "deltac-diagnostics.v1.schema.json"
-_NAMES = {"spec": FILE_NAME, "diagnostics": DIAGNOSTICS_FILE_NAME, "lock": lock_schema.FILE_NAME}
+_NAMES = {
+    "spec": FILE_NAME,
+    "diagnostics": DIAGNOSTICS_FILE_NAME,
+    "lock": lock_schema.FILE_NAME,
+    "diff": json_schema.DIFF_FILE_NAME,
+    "changes": json_schema.CHANGES_FILE_NAME,
+}
 
 
 @click.command("schema")
@@ -22,8 +28,8 @@ _NAMES = {"spec": FILE_NAME, "diagnostics": DIAGNOSTICS_FILE_NAME, "lock": lock_
 @click.option("--check", "action", flag_value="check", help="Fail if a file in schemas/ is stale.")
 @output_format
 def command(name: str, action: str | None) -> None:
-    """Print a JSON Schema: of specs (with the built-in operators), of diagnostics as JSON, or of
-    locks.
+    """Print a JSON Schema: of specs (with the built-in operators), of diagnostics as JSON, of locks, of what
+    `diff A B` prints as JSON, or of what `breaking` and `diff --against` do (changes).
 
     --write and --check work on all schemas, in a checkout of deltac.
     """
@@ -54,6 +60,8 @@ def generated() -> dict[str, str]:
         FILE_NAME: to_text(build_schema(fragments())),
         DIAGNOSTICS_FILE_NAME: to_text(diagnostics_json.schema()),
         lock_schema.FILE_NAME: to_text(lock_schema.schema()),
+        json_schema.DIFF_FILE_NAME: to_text(json_schema.diff_schema()),
+        json_schema.CHANGES_FILE_NAME: to_text(json_schema.changes_schema()),
     }
 
 

@@ -16,9 +16,10 @@ from deltac.cli._lock import check_locked, locked_option
 from deltac.cli._output import Output, output_format, policy_options
 from deltac.cli._reuse import given, reuse_options
 from deltac.cli._settings import apply_settings, paths_or_settings
-from deltac.cli._stdin import STDIN, inspect_stdin, installed_fragment
+from deltac.cli._stdin import STDIN, inspect_stdin
 from deltac.diagnostics import DeltacError, Diagnostic
 from deltac.diagnostics.full import printable
+from deltac.review.installed import installed_fragment
 from deltac.spec import Spec
 from deltac.spec.load import inspect
 

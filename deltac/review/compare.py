@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +11,6 @@ from deltac.review.compare_text import compare_delta_texts
 from deltac.review.difference import CHECKPOINT, MATH, META, Difference, changed
 from deltac.review.facts import Facts
 from deltac.spec import Budget
-
-#: Operator → option → what it acts on: `math`, `training` or `start`, see `deltac.operators.option`.
-Effects = Callable[[str], Mapping[str, str]]
 
 
 @dataclass(frozen=True)
@@ -61,14 +57,14 @@ class Comparison:
         }
 
 
-def compare(before: Facts, after: Facts, effects: Effects) -> Comparison:
+def compare(before: Facts, after: Facts) -> Comparison:
     """Compares two versions of a spec."""
     why = before.why or after.why
     planned = before.manifest is not None and after.manifest is not None
     found = _values(before, after)
     if planned:
         found += compare_base(before, after)
-        found += compare_deltas(before, after, effects)
+        found += compare_deltas(before, after)
         found += _heads(before, after)
     else:
         found += compare_model_text(before.spec.model, after.spec.model)

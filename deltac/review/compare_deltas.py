@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from itertools import combinations
 from typing import Any
 
 from deltac.review.difference import CHECKPOINT, MATH, META, SITES, Difference, changed, folded
 from deltac.review.facts import DeltaFacts, Facts, Place
+from deltac.review.installed import effects_of
 
 
-def compare_deltas(
-    before: Facts, after: Facts, effects: Callable[[str], Mapping[str, str]]
-) -> list[Difference]:
+def compare_deltas(before: Facts, after: Facts) -> list[Difference]:
     """Compares the deltas of two plans: gone and new ones, renamed ones, and what changed at each site."""
     pairs, gone, new = _pairs(before.deltas, after.deltas)
     rows: list[Difference] = []
@@ -24,7 +23,7 @@ def compare_deltas(
         rows += _sites(now.name, old.places, now.places, after.tensors, before.tensors)
         rows += _tensors(old, now)
         if old.operator == now.operator:
-            rows += _options(old, now, effects(now.operator))
+            rows += _options(old, now)
     for delta in gone:
         classes = _with_tensors(delta.places.values(), after.tensors)
         subject, sites = f"delta {delta.name}", folded(delta.places)
@@ -112,13 +111,14 @@ def _tensors(old: DeltaFacts, now: DeltaFacts) -> list[Difference]:
     ]  # fmt: skip
 
 
-def _options(old: DeltaFacts, now: DeltaFacts, effects: Mapping[str, str]) -> list[Difference]:
+def _options(old: DeltaFacts, now: DeltaFacts) -> list[Difference]:
     """Options at the sites of both that differ. What an option acts on says its class; unknown means MATH."""
     groups: dict[tuple[str, str], tuple[Any, Any, list[str]]] = {}
     common = [site for site in now.places if site in old.places]
     for site in common:
         for key, was, new in changed(old.places[site].options, now.places[site].options):
             groups.setdefault((key, repr((was, new))), (was, new, []))[2].append(site)
+    effects = effects_of(now.operator)
     rows = []
     for (key, _), (was, new, sites) in groups.items():
         of = MATH if effects.get(key, "math") == "math" else META

@@ -13,23 +13,23 @@ def schema() -> dict[str, Any]:
     place = {"description": "Path, tensors, number of sites, elements.", "type": "string"}
     part = {
         "description": "Places with equal options.",
-        **_object(
+        **object_of(
             {
                 "options": {"description": "Every option, defaults too.", "type": "object"},
-                "places": _list("One line for each run of identical sites.", place),
+                "places": list_of("One line for each run of identical sites.", place),
             },
             optional=("options",),
         ),
     }
     delta = {
         "description": "One delta.",
-        **_object(
+        **object_of(
             {
                 "name": {"description": "Its name.", "type": "string"},
                 "operator": {"description": "Its operator.", "type": "string"},
                 "sites": {"description": "How many places it acts at.", **count},
                 "parameters": {"description": "How many elements it trains.", **count},
-                "parts": _list("Its places by options.", part),
+                "parts": list_of("Its places by options.", part),
             }
         ),
     }
@@ -53,7 +53,7 @@ def schema() -> dict[str, Any]:
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "deltac lock, version 1",
         "description": "What `deltac lock` writes beside a spec.",
-        **_object(
+        **object_of(
             {
                 "lock": {"description": "Version of this layout.", "const": 1},
                 "name": {"description": "The spec's name.", "type": "string"},
@@ -67,7 +67,7 @@ def schema() -> dict[str, Any]:
                 },
                 "made_with": {
                     "description": "Versions; they make no lock stale.",
-                    **_object(
+                    **object_of(
                         {
                             "deltac": {"description": "Of deltac.", "type": "string"},
                             "transformers": {"description": "Of transformers.", "type": "string"},
@@ -76,7 +76,7 @@ def schema() -> dict[str, Any]:
                 },
                 "base": {
                     "description": "The pre-trained model.",
-                    **_object(base, optional=("source", "version", "revision", "commit")),
+                    **object_of(base, optional=("source", "version", "revision", "commit")),
                 },
                 "seed": {"description": "The spec's seed.", "type": "integer"},
                 "operators": {
@@ -87,11 +87,11 @@ def schema() -> dict[str, Any]:
                         "type": "string",
                     },
                 },
-                "deltas": _list("In the order of the spec.", delta),
-                "heads": _list("Parameters trained whole that are no part of the delta.", place),
+                "deltas": list_of("In the order of the spec.", delta),
+                "heads": list_of("Parameters trained whole that are no part of the delta.", place),
                 "counts": {
                     "description": "Numbers of elements, and the delta's bytes.",
-                    **_object({key: {"description": f"See the manifest: {key}.", **count} for key in counts}),
+                    **object_of({key: {"description": f"See the manifest: {key}.", **count} for key in counts}),
                 },
             },
             optional=("variables",),
@@ -99,7 +99,8 @@ def schema() -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _object(properties: dict[str, Any], optional: tuple[str, ...] = ()) -> dict[str, Any]:
+def object_of(properties: dict[str, Any], optional: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The schema of an object with these keys and no others."""
     return {
         "type": "object",
         "properties": properties,
@@ -108,5 +109,6 @@ def _object(properties: dict[str, Any], optional: tuple[str, ...] = ()) -> dict[
     }
 
 
-def _list(description: str, items: dict[str, Any]) -> dict[str, Any]:
+def list_of(description: str, items: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a list of such items."""
     return {"description": description, "type": "array", "items": items}

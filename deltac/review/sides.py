@@ -13,9 +13,10 @@ from deltac.artifact.folder import read_manifest
 from deltac.diagnostics import DeltacError
 from deltac.review.facts import Facts
 from deltac.review.git import Repository, inside
+from deltac.review.installed import installed_fragment
 from deltac.spec import Spec
 from deltac.spec.files import Folder
-from deltac.spec.load import inspect, inspect_bytes
+from deltac.spec.load import inspect_bytes, load_spec
 from deltac.spec.spec import default_spec_name
 
 if TYPE_CHECKING:
@@ -64,12 +65,27 @@ def side(argument: str, call: Call) -> Facts:
 
 def file_side(path: Path, call: Call) -> Facts:
     """A spec file as it is now."""
-    spec, problems = inspect(
-        path, extra_fragment=_installed_fragment, variables=call.variables, root=call.root
+    return _planned(_read_file(path, call), str(path), path.parent, call)
+
+
+def files_of(path: Path, call: Call) -> list[Path]:
+    """The files that a spec is read from: its own, its bases, and the config file of its model.
+
+    Raises:
+        DeltacError: the problems of the spec.
+    """
+    spec = _read_file(path, call)
+    folder, _ = Folder.of(path, call.root)
+    files = [path, *(folder.root / each for each in list(spec.document.files)[1:])]
+    if spec.model and spec.model.config_file:
+        files.append(path.parent / spec.model.config_file)
+    return files
+
+
+def _read_file(path: Path, call: Call) -> Spec:
+    return load_spec(
+        path, extra_fragment=installed_fragment, variables=call.variables, root=call.root
     )
-    problems.raise_if_any()
-    assert spec is not None
-    return _planned(spec, str(path), path.parent, call)
 
 
 def planned_side(path: Path, call: Call) -> Facts:
@@ -159,7 +175,7 @@ def read_spec(
         DeltacError: every problem, with places that name the label.
     """
     spec, problems = inspect_bytes(
-        content, label, extra_fragment=_installed_fragment, place=place, variables=variables or {}
+        content, label, extra_fragment=installed_fragment, place=place, variables=variables or {}
     )
     problems.raise_if_any()
     assert spec is not None
@@ -185,9 +201,3 @@ def _planned(spec: Spec, label: str, base: Path, call: Call) -> Facts:
 def _without_model(error: DeltacError) -> bool:
     """Whether all that is wrong is that the spec names no model: it is for one that the caller gives."""
     return {each.code for each in error.diagnostics} == {"DLT258"}
-
-
-def _installed_fragment(name: str) -> Mapping[str, Any]:
-    from deltac.operators import fragment, get
-
-    return fragment(get(name).operator)

@@ -7,6 +7,15 @@ from pathlib import Path
 
 from deltac.spec.yaml import MAX_BYTES
 
+#: How the names of spec files end.
+SPEC_SUFFIX = ".delta.yaml"
+
+
+def specs_below(folder: Path) -> list[str]:
+    """The spec files below a folder, sorted by path."""
+    files = (each for each in folder.rglob(f"*{SPEC_SUFFIX}") if each.is_file())
+    return sorted(each.as_posix() for each in files)
+
 
 class OutsideError(Exception):
     """A path leads out of the folder that a spec may name files of."""

@@ -30,8 +30,12 @@ def test_its_shape():
     assert used == set(ACTION["inputs"])
 
 
-def run_steps(folder, work, *, pull_request="", **inputs):
-    """Runs the scripts in order in `folder`, until one fails; pip only notes what it is asked for."""
+def run_steps(folder, work, *, pull_request="", runner=None, **inputs):
+    """Runs the scripts in order in `folder`, until one fails.
+
+    `runner` is the folder of a Python's programs; without one, pip only notes what it is asked for, and deltac is the
+    one under test.
+    """
     work.mkdir()
     inputs = {name.replace("_", "-"): value for name, value in inputs.items()}
     assert set(inputs) <= set(ACTION["inputs"])
@@ -39,22 +43,23 @@ def run_steps(folder, work, *, pull_request="", **inputs):
     known |= {f"inputs.{name}": value for name, value in inputs.items()}
     known["github.event.pull_request.base.sha"] = pull_request
     known["steps.base.outputs.commit"] = ""
-    binaries = work / "bin"
-    binaries.mkdir()
-    for name, script in {
-        "python": f'echo "$@" > {work}/pip\n',
-        "deltac": f'exec {sys.executable} -W error -m deltac "$@"\n',
-    }.items():
-        (binaries / name).write_text(f"#!/bin/sh\n{script}", encoding="utf-8")
-        (binaries / name).chmod(0o755)
+    binaries, python_path = runner or work / "bin", "" if runner else str(ROOT)
+    if runner is None:
+        binaries.mkdir()
+        for name, script in {
+            "python": f'echo "$@" > {work}/pip\n',
+            "deltac": f'exec {sys.executable} -W error -m deltac "$@"\n',
+        }.items():
+            (binaries / name).write_text(f"#!/bin/sh\n{script}", encoding="utf-8")
+            (binaries / name).chmod(0o755)
     summary, output = work / "summary.md", work / "output"
     environment = {
         **os.environ,
         "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": python_path,
         "HF_HUB_OFFLINE": "1",
         "XDG_CACHE_HOME": str(work / "cache"),
-        "GITHUB_ACTION_PATH": "/actions/deltac",
+        "GITHUB_ACTION_PATH": str(ROOT) if runner else "/actions/deltac",
         "GITHUB_STEP_SUMMARY": str(summary),
         "GITHUB_OUTPUT": str(output),
         "RUNNER_TEMP": str(work),
@@ -86,7 +91,7 @@ def run_steps(folder, work, *, pull_request="", **inputs):
             break
     return SimpleNamespace(
         code=code, last=last, log=log, summary=summary.read_text(encoding="utf-8"),
-        installed=(work / "pip").read_text(encoding="utf-8").strip(),
+        installed="" if runner else (work / "pip").read_text(encoding="utf-8").strip(),
     )  # fmt: skip
 
 
@@ -107,7 +112,8 @@ def pull_request(tmp_path):
 
     def clone(**specs):
         for name, text in specs.items():
-            (server / f"{name}.delta.yaml").write_text(text, encoding="utf-8")
+            file = name if name.endswith(".yaml") else f"{name}.delta.yaml"
+            (server / file).write_text(text, encoding="utf-8")
         git(server, "add", "-A")
         git(server, "commit", "-q", "-m", "change")
         here = tmp_path / "clone"
@@ -118,7 +124,7 @@ def pull_request(tmp_path):
 
 
 def test_a_good_change(pull_request, tmp_path):
-    folder, base = pull_request(a=BETTER, **{"a new one": SPEC})
+    folder, base = pull_request(a=BETTER, **{"a new one": SPEC.replace("name: tiny", "name: new")})
     ran = run_steps(
         folder, tmp_path / "work", pull_request=base, model="true", require_model="true",
         fail_on="CHECKPOINT",
@@ -126,11 +132,12 @@ def test_a_good_change(pull_request, tmp_path):
     assert ran.installed == "-m pip install --quiet /actions/deltac[model]"
     assert (ran.code, ran.last) == (1, "Find breaking changes"), ran.log
     assert "a.delta.yaml: ok (checked: schema and model)" in ran.log
-    assert "New: `a new one.delta.yaml`\n" in ran.summary
-    assert "Deleted: `old.delta.yaml`\n" in ran.summary
-    assert "3 sites" in ran.summary and "self.value" in ran.summary
-    assert "CHECKPOINT" in ran.summary
-    assert "b.delta.yaml" not in ran.summary.split("CHECKPOINT")[0]
+    differences, _, breaking = ran.summary.partition(" break CHECKPOINT\n")
+    assert "### `a new one.delta.yaml`: new\n" in differences
+    assert "### `old.delta.yaml`: deleted " in differences
+    assert "3 sites" in differences and "self.value" in differences
+    assert "b.delta.yaml" not in differences
+    assert "### `a.delta.yaml`: changed\n" in breaking
     assert sarif_of(folder / "deltac.sarif") == []
 
 
@@ -144,8 +151,9 @@ def test_a_fault(pull_request, tmp_path):
     assert (ran.code, ran.last) == (1, "Validate"), ran.log
     assert "::error file=a.delta.yaml,line=10," in ran.log
     assert "far.delta.yaml: ok (checked: schema; " in ran.log
-    assert "Not compared, see the log: `a.delta.yaml`\n\n" in ran.summary
-    assert "New: `far.delta.yaml`\n" in ran.summary and "b.delta.yaml" not in ran.summary
+    assert "### `a.delta.yaml`: faulty (CHECKPOINT), it can't be compared: DLT101" in ran.summary
+    assert "### `far.delta.yaml`: new\n" in ran.summary and "b.delta.yaml" not in ran.summary
+    assert "Not everything could be compared" in ran.summary
     assert sarif_of(folder / "found.sarif") == ["DLT101"]
 
 
@@ -157,3 +165,26 @@ def test_without_a_base_only_validation_is_left(tmp_path):
     ran = run_steps(folder, tmp_path / "again", paths=trap, sarif_file="$(touch hit).sarif")
     assert (ran.code, ran.last) == (2, "Validate")
     assert not Path(folder / "hit").exists()
+
+
+def test_every_step_for_real(bare_python, pull_request, tmp_path):
+    """The first step installs this checkout, and the others run what it brought: no torch, no stub."""
+    folder, base = pull_request(a=SPEC.replace("alpha: 4", "alpha: 8"), far=FAR)
+    ran = run_steps(
+        folder, tmp_path / "work", pull_request=base, runner=bare_python, fail_on="META"
+    )
+    assert (ran.code, ran.last) == (1, "Find breaking changes"), ran.log
+    assert "far.delta.yaml: ok (checked: schema; " in ran.log
+    assert (bare_python / "deltac").is_file()
+    assert "| delta lora | alpha | 4 | 8 |" in ran.summary
+    assert "Compared as text only" in ran.summary
+    assert sarif_of(folder / "deltac.sarif") == []
+
+
+def test_a_base_that_changed_shows_at_the_spec_that_extends_it(pull_request, tmp_path):
+    folder, _ = pull_request(child="version: 1\nextends: base.yaml\n", **{"base.yaml": FAR})
+    (folder / "base.yaml").write_text(FAR.replace("alpha: 4", "alpha: 8"), encoding="utf-8")
+    ran = run_steps(folder, tmp_path / "work", base="HEAD", paths="child.delta.yaml")
+    assert ran.code == 0, ran.log
+    assert "### `" in ran.summary and "→ `child.delta.yaml`" in ran.summary
+    assert "| delta lora | alpha | 4 | 8 |" in ran.summary

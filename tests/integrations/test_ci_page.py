@@ -72,20 +72,31 @@ def test_the_github_workflow_calls_the_action_as_it_is():
     assert {name: rows[name] for name in defaults} == defaults
 
 
-def test_the_gitlab_job(folder):
+def test_the_gitlab_job(folder, bare_python):
+    """Its script, line by line, from the installation on."""
     job = yaml.safe_load(snippet("GitLab"))["specs"]
     install, validate, breaking = job["script"]
-    assert install == 'pip install "$DELTAC"'
-    base = {"CI_MERGE_REQUEST_DIFF_BASE_SHA": git(folder, "rev-parse", "HEAD")}
-    assert run(folder, ["bash", "-ec", validate]).returncode == 0
+    variables = {
+        "PATH": f"{bare_python}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": "",
+        "DELTAC": str(ROOT),
+        "CI_MERGE_REQUEST_DIFF_BASE_SHA": git(folder, "rev-parse", "HEAD"),
+    }
+
+    def line(text):
+        return run(folder, ["bash", "-ec", text], **variables)
+
+    done = line(install)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert line(validate).returncode == 0
     report = folder / job["artifacts"]["reports"]["junit"]
     assert len(ElementTree.parse(report).findall(".//testcase")) == 1
     changed = FAR.replace("alpha: 4", "alpha: 8")
     (folder / "specs" / "far.delta.yaml").write_text(changed, encoding="utf-8")
-    done = run(folder, ["bash", "-ec", breaking], **base)
+    done = line(breaking)
     assert done.returncode == 1 and "MATH" in done.stdout, done.stdout + done.stderr
     (folder / "specs" / "far.delta.yaml").write_text(WRONG, encoding="utf-8")
-    assert run(folder, ["bash", "-ec", validate]).returncode == 1
+    assert line(validate).returncode == 1
     assert len(ElementTree.parse(report).findall(".//failure")) == 1
 
 

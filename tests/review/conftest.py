@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
-from review_support import SPEC, commit, git
+from review_support import SPEC, change, commit, git
 
 from deltac.cli.main import main
 
@@ -36,3 +36,20 @@ def repository(folder):
     commit("first")
     git("tag", "v1")
     return folder
+
+
+@pytest.fixture
+def changed(repository):
+    """A repository in which one spec changed, one moved, one is new, one is gone, one stayed."""
+    for name in ("gone", "old", "same"):
+        text = SPEC.replace("name: tiny", f"name: {name}")
+        (repository / f"{name}.delta.yaml").write_text(text)
+    commit("more")
+    change(repository, "self.query}", "[self.query, self.key]}")
+    change(repository, "alpha: 4", "alpha: 8")
+    change(repository, "name: tiny", "name: tiny\ndescription: More.")
+    (repository / "gone.delta.yaml").unlink()
+    (repository / "sub").mkdir()
+    (repository / "old.delta.yaml").rename(repository / "sub" / "moved.delta.yaml")
+    (repository / "new.delta.yaml").write_text(SPEC.replace("name: tiny", "name: new"))
+    return repository

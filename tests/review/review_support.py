@@ -46,3 +46,10 @@ def hub_config():
     config = {"model_type": "bert", "architectures": ["BertModel"], "hidden_size": 16}
     config |= {"intermediate_size": 24, "num_hidden_layers": 3, "num_attention_heads": 2}
     return json.dumps(config | {"max_position_embeddings": 32, "vocab_size": 31})
+
+
+def change(folder, old, new, name="a.delta.yaml"):
+    """Replaces a text in a spec."""
+    text = (folder / name).read_text()
+    assert old in text
+    (folder / name).write_text(text.replace(old, new))

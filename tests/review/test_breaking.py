@@ -6,13 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from review_support import SPEC, commit, git
+from review_support import SPEC, change, commit, git
 from tiny import logits, perturb, refused
 from transformers import BertConfig, BertModel
 
 import deltac as package
 from deltac.review.compare import compare
-from deltac.review.effects import effects_of
 from deltac.review.sides import Call, file_side
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "review"
@@ -113,7 +112,7 @@ def classes(folder, before, after):
     for name, text in (("before", before), ("after", after)):
         (folder / f"{name}.delta.yaml").write_text(text)
     sides = [file_side(folder / f"{name}.delta.yaml", Call()) for name in ("before", "after")]
-    return compare(*sides, effects_of).classes
+    return compare(*sides).classes
 
 
 def saved(folder, text):
@@ -159,29 +158,6 @@ def test_meta_means_the_same_bits(folder, case):
     assert torch.equal(logits(package.load(built).model.eval()), results)
 
 
-def change(folder, old, new, name="a.delta.yaml"):
-    text = (folder / name).read_text()
-    assert old in text
-    (folder / name).write_text(text.replace(old, new))
-
-
-@pytest.fixture
-def changed(repository):
-    """A repository in which one spec changed, one moved, one is new, one is gone, one stayed."""
-    for name in ("gone", "old", "same"):
-        text = SPEC.replace("name: tiny", f"name: {name}")
-        (repository / f"{name}.delta.yaml").write_text(text)
-    commit("more")
-    change(repository, "self.query}", "[self.query, self.key]}")
-    change(repository, "alpha: 4", "alpha: 8")
-    change(repository, "name: tiny", "name: tiny\ndescription: More.")
-    (repository / "gone.delta.yaml").unlink()
-    (repository / "sub").mkdir()
-    (repository / "old.delta.yaml").rename(repository / "sub" / "moved.delta.yaml")
-    (repository / "new.delta.yaml").write_text(SPEC.replace("name: tiny", "name: new"))
-    return repository
-
-
 def test_the_whole_text(changed, deltac, golden):
     done = deltac("breaking", "--against", "HEAD")
     assert (done.code, done.err) == (1, "")
@@ -201,7 +177,7 @@ def test_json(changed, deltac):
     assert states == {
         "a.delta.yaml": ("compared", ["CHECKPOINT", "MATH", "META", "SITES"]),
         "new.delta.yaml": ("new", ["META"]),
-        "same.delta.yaml": ("compared", []),
+        "same.delta.yaml": ("unchanged", []),
         "sub/moved.delta.yaml": ("compared", []),
         "gone.delta.yaml": ("deleted", ["CHECKPOINT", "SITES"]),
     }
@@ -254,10 +230,28 @@ def test_a_version_that_was_at_fault_may_have_broken_anything(repository, deltac
 
 
 def test_a_spec_at_fault_now_is_an_error(repository, deltac):
+    (repository / "b.delta.yaml").write_text(SPEC.replace("name: tiny", "name: b"))
+    commit("another")
     change(repository, "self.query", "self.qeury")
-    done = deltac("breaking", "--against", "HEAD")
-    assert (done.code, done.out) == (1, "")
+    change(repository, "alpha: 4", "alpha: 8", "b.delta.yaml")
+    done = deltac("breaking", "--against", "HEAD", "--fail-on", "META")
+    assert done.code == 1
     assert "error[DLT201]" in done.err
+    # The others are compared all the same.
+    assert "a.delta.yaml: faulty (CHECKPOINT), it can't be compared: DLT201" in done.out
+    assert "  MATH              delta low: ~ alpha: 4 -> 8\n" in done.out
+
+
+def test_without_specs_those_of_the_settings(repository, deltac):
+    (repository / "kept").mkdir()
+    (repository / "a.delta.yaml").rename(repository / "kept" / "a.delta.yaml")
+    (repository / "deltac.toml").write_text('specs = ["kept"]')
+    commit("settings")
+    (repository / "elsewhere.delta.yaml").write_text(SPEC)
+    change(repository, "alpha: 4", "alpha: 8", "kept/a.delta.yaml")
+    for verb in ("breaking", "diff"):
+        data = json.loads(deltac(verb, "--against", "HEAD", "--format", "json").out)
+        assert [row["path"] for row in data["specs"]] == ["kept/a.delta.yaml"]
 
 
 def test_out_of_reach_every_option_may_break(repository, deltac):
@@ -309,7 +303,7 @@ def test_the_seed_of_a_base_with_weights_matters_at_the_start_alone(folder):
     # A tensor that is not trained is drawn again from the seed.
     sides = [file_side(folder / f"{name}.delta.yaml", Call()) for name in ("before", "after")]
     sides[1].manifest["tensors"][0]["trainable"] = False
-    assert compare(*sides, effects_of).classes == {"MATH"}
+    assert compare(*sides).classes == {"MATH"}
 
 
 def test_a_base_in_git_is_that_of_its_time(repository, deltac):

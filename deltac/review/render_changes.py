@@ -1,12 +1,30 @@
-"""What broke, spec by spec, as text and as Markdown."""
+"""What changed or broke, spec by spec, as text and as Markdown."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 
-from deltac.review.breaking import Change
+from deltac.review.changes import Change
 from deltac.review.difference import CLASSES
-from deltac.review.render import cell, cut, sentence
+from deltac.review.render import cell, cut, diff_markdown, diff_text, sentence
+
+
+def changes_text(changes: Collection[Change], against: str) -> str:
+    """What changed, for a terminal: the differences of each spec that is not as it was."""
+    parts = [
+        diff_text(change.found) if change.found else f"{change.path}: {_state(change)}"
+        for change in changed(changes)
+    ]
+    return "\n\n".join([*parts, _total(changes, against)])
+
+
+def changes_markdown(changes: Collection[Change], against: str) -> str:
+    """The same for a pull-request comment."""
+    parts = [_total(changes, f"`{against}`")]
+    for change in changed(changes):
+        own = f"### `{change.path}`: {cell(_state(change))}"
+        parts.append(diff_markdown(change.found) if change.found else own)
+    return "\n\n".join(parts)
 
 
 def breaking_text(changes: Collection[Change], against: str, fail_on: Collection[str]) -> str:
@@ -41,6 +59,24 @@ def hit(change: Change, fail_on: Collection[str]) -> bool:
     return not change.classes.isdisjoint(fail_on)
 
 
+def changed(changes: Collection[Change]) -> list[Change]:
+    """The changes with something to show."""
+    return [
+        each
+        for each in changes
+        if (each.found.differences if each.found else each.state != "unchanged")
+    ]
+
+
+def _total(changes: Collection[Change], against: str) -> str:
+    number = len(changed(changes))
+    return f"{_specs(changes)} compared with {against}: {number or 'none'} changed"
+
+
+def _specs(changes: Collection[Change]) -> str:
+    return f"{len(changes)} spec{'s' * (len(changes) != 1)}"
+
+
 def _rows(change: Change) -> list[tuple[list[str], str, list[str]]]:
     """Classes, sentence and sites of each difference, the gravest first."""
     if change.found is None:
@@ -54,6 +90,8 @@ def _rows(change: Change) -> list[tuple[list[str], str, list[str]]]:
 
 def _state(change: Change) -> str:
     found = change.found
+    if change.state == "unchanged":
+        return "nothing changed"
     if found is None:
         classes = (
             [] if change.state == "new" else [name for name in CLASSES if name in change.classes]
@@ -69,7 +107,7 @@ def _state(change: Change) -> str:
 
 def _verdict(changes: Collection[Change], against: str, fail_on: Collection[str]) -> str:
     broken = [change for change in changes if hit(change, fail_on)]
-    number = f"{len(changes)} spec{'s' * (len(changes) != 1)}"
+    number = _specs(changes)
     wanted = ", ".join(name for name in CLASSES if name in fail_on)
     if not broken:
         return f"{number} compared with {against}: none breaks {wanted}"

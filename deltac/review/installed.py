@@ -1,8 +1,9 @@
-"""What the options of an operator act on, as its file declares."""
+"""What reading and comparing specs needs of the operators, which are imported (torch with them) only when asked."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 
 def effects_of(name: str) -> Mapping[str, str]:
@@ -13,3 +14,10 @@ def effects_of(name: str) -> Mapping[str, str]:
         return effects(get(name).operator)
     except (ImportError, KeyError, TypeError):
         return {}
+
+
+def installed_fragment(name: str) -> Mapping[str, Any]:
+    """The schema fragment of an operator from another installed package, which is imported."""
+    from deltac.operators import fragment, get
+
+    return fragment(get(name).operator)
