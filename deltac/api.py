@@ -21,7 +21,7 @@ from deltac.operators._init import initial_value
 from deltac.planning import Plan
 from deltac.prepare import Prepared, SpecLike, base_names, prepare, prepare_artifact
 from deltac.rewrite.apply import apply, class_restorer, value_restorer
-from deltac.rewrite.pipeline import delta_dtype
+from deltac.rewrite.orient import oriented
 from deltac.rewrite.verify import verify_gradients, verify_structure
 from deltac.spec.load import validate
 
@@ -127,7 +127,7 @@ def initial_files(prepared: Prepared) -> dict[str, bytes]:
     planned = prepared.plan
     model = _verified_skeleton(prepared)
     model.delta_state = _state(prepared)
-    values = _initial_values(planned)
+    values = _initial_values(planned, {})
     names = [head.name for head in planned.heads if head.fresh]
     values |= fresh_values(model, names, planned.spec.seed)
     model.delta_state.initial = content_of(tensor_files(model.delta_state.manifest, values))
@@ -171,8 +171,7 @@ def _compile(
         state.initial = "" if recorded["state"] == "trained" else state.initial
     parameters = dict(model.named_parameters())
     state.originals = {name: parameters[name].detach().clone() for name in planned.tuned()}
-    initial = _initial_values(planned)
-    source = {**initial, **(values or {})}
+    source = values if values is not None else _initial_values(planned, parameters)
     if values is None and not given and prepared.origin.kind != "config":
         values = fresh_values(
             model, [head.name for head in planned.heads if head.fresh], planned.spec.seed
@@ -189,7 +188,7 @@ def _compile(
         model.delta_state = state
         compiled = Compiled(model, checked)
         if recorded is None or recorded["state"] == "initial":
-            state.initial = content_of(tensor_files(state.manifest, compiled.parameters()))
+            state.initial = content_of(tensor_files(state.manifest, compiled.tensors()))
     return compiled
 
 
@@ -197,7 +196,7 @@ def _verified_skeleton(prepared: Prepared) -> PreTrainedModel:
     """Rewrites the skeleton and runs it forward and backward on shapes, before the real model is touched."""
     planned = prepared.plan
     model = planned.graph.model
-    with apply(planned, prepared.rewriting, model, lambda name: _fake_value(planned, name)):
+    with apply(planned, prepared.rewriting, model, _fake_values(planned).__getitem__):
         verify_structure(planned, prepared.rewriting, model)
         verify_gradients(planned, model, planned.graph.mode)
     return model
@@ -209,18 +208,23 @@ def _state(prepared: Prepared) -> DeltaState:
     return DeltaState(manifest, spec_files(spec), spec.description, code_files(prepared.rewriting))
 
 
-def _initial_values(planned: Plan) -> dict[str, torch.Tensor]:
-    seed = planned.spec.seed
-    return {
-        name: initial_value(new.init, new.shape, seed=seed, name=name, dtype=delta_dtype(placement))
-        for name, placement, _, new in planned.added()
-    }
+def _initial_values(planned: Plan, base: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The initial value of every added parameter; `base` holds the weights that some are made from."""
+    values = {}
+    for name, placement, _, new in planned.added():
+        weight = None
+        if getattr(new.init, "needs_weight", False):
+            weight = oriented(base[placement.site.path].detach().double().cpu(), placement.site)
+        dtype = getattr(torch, placement.dtype_of(new))
+        values[name] = initial_value(
+            new.init, new.shape, seed=planned.spec.seed, name=name, dtype=dtype, weight=weight
+        )
+    return values
 
 
-def _fake_value(planned: Plan, name: str) -> torch.Tensor:
-    forms = {
-        full: (new.shape, delta_dtype(placement)) for full, placement, _, new in planned.added()
-    }
-    shape, dtype = forms[name]
+def _fake_values(planned: Plan) -> dict[str, torch.Tensor]:
     with planned.graph.mode:
-        return torch.empty(shape, dtype=dtype)
+        return {
+            name: torch.empty(new.shape, dtype=getattr(torch, placement.dtype_of(new)))
+            for name, placement, _, new in planned.added()
+        }

@@ -75,11 +75,13 @@ class Compiled:
         """The trained parameters by name.
 
         Args:
-            part: only those of one set: `added`, `factor`, `tuned` or `heads`; None for all.
+            part: only those of one set: `added`, `factor`, `tuned` or `heads`; None for all. `fixed` gives the tensors
+                that the delta needs and does not train.
         """
-        parameters = dict(self.model.named_parameters())
+        every = self.tensors()
         rows = self._state.manifest["tensors"]
-        return {row["name"]: parameters[row["name"]] for row in rows if part in (None, row["set"])}
+        sets = (part,) if part else ("added", "factor", "tuned", "heads")
+        return {row["name"]: every[row["name"]] for row in rows if row["set"] in sets}
 
     def parameter_groups(
         self,
@@ -170,7 +172,7 @@ class Compiled:
             values: tensors to write in place of the model's own, by name (a gathered state dict).
         """
         state = self._state
-        own: dict[str, torch.Tensor] = {**self.parameters(), **(state.aside or {})}
+        own: dict[str, torch.Tensor] = {**self.tensors(), **(state.aside or {})}
         for name in own:
             if values is not None and name in values:
                 own[name] = values[name]
@@ -186,6 +188,11 @@ class Compiled:
             "README.md": card(manifest, state.description).encode(),
             MANIFEST: to_json(manifest).encode(),
         }
+
+    def tensors(self) -> dict[str, nn.Parameter]:
+        """Everything that the artifact holds, by name."""
+        parameters = dict(self.model.named_parameters())
+        return {row["name"]: parameters[row["name"]] for row in self._state.manifest["tensors"]}
 
     @property
     def _state(self) -> DeltaState:

@@ -37,9 +37,10 @@ class Site:
         module: path of the module that owns the place, as in `named_modules()`.
         module_class: name of that module's class.
         layout: which kind of module it is for the operators: `linear` (also `Conv1D`, whose weight is seen
-            transposed), `embedding`, `norm` or `other`.
+            transposed), `embedding`, `conv` (not grouped), `norm` or `other`.
         parameter: name of the parameter in its module, for the kinds `weight` and `parameter`.
-        shape: for `weight`, the shape that the operator sees, [out, in] for linears; for `parameter`, its own shape.
+        shape: for `weight`, the shape that the operator sees, [out, in] for linears and [out, in · kernel] for
+            convolutions; for `parameter`, its own shape.
         width_in: size of the last dimension of the module's first tensor input x, for `activation` sites.
         width_out: size of the last dimension of the module's output y, for `activation` sites.
         dtype: the base's dtype at this place.

@@ -53,5 +53,5 @@ def _read_into(folder: Path, compiled: Compiled) -> None:
     values: dict[str, Any] = read_tensors(folder, recorded)
     check_tensors(own["tensors"], values)
     with torch.no_grad():
-        for name, parameter in compiled.parameters().items():
+        for name, parameter in compiled.tensors().items():
             parameter.copy_(values[name])

@@ -51,6 +51,7 @@ def make_manifest(plan: Plan, origin: Origin) -> dict[str, Any]:
             "added": counts.added,
             "tuned_in_place": counts.tuned,
             "factors": counts.factors,
+            "fixed": counts.fixed,
             "heads": counts.heads,
             "delta_bytes": counts.bytes,
             "percent_of_base": round(100 * counts.of_base, 6),
@@ -154,11 +155,14 @@ def _deltas(plan: Plan) -> list[dict[str, Any]]:
 def _sets(plan: Plan) -> dict[str, Any]:
     added, reparameterized = [], {}
     for placement in plan.placements:
-        names = [placement.full_name(name) for name in placement.new]
+        names = [
+            placement.full_name(name) for name, new in placement.every.items() if new.trainable
+        ]
         if placement.site.kind == "weight":
             reparameterized.setdefault(placement.site.path, []).extend(names)
         else:
             added += names
+    fixed = [name for name, *_, new in plan.added() if not new.trainable]
     tuned, heads = plan.tuned(), [head.name for head in plan.heads]
     frozen = [name for name in plan.graph.parameters if name not in tuned and name not in heads]
     return {
@@ -167,6 +171,7 @@ def _sets(plan: Plan) -> dict[str, Any]:
         "reparameterized": {
             weight: sorted(names) for weight, names in sorted(reparameterized.items())
         },
+        "fixed": sorted(fixed),
         "frozen": fold(frozen),
         "heads": sorted(heads),
     }
@@ -176,9 +181,8 @@ def _tensors(plan: Plan) -> list[dict[str, Any]]:
     rows = []
     for name, placement, _own, new in plan.added():
         part = "factor" if placement.site.kind == "weight" else "added"
-        rows.append(
-            _row(plan, name, list(new.shape), placement.dtype, describe(new.init), part, placement)
-        )
+        part, dtype = part if new.trainable else "fixed", placement.dtype_of(new)
+        rows.append(_row(plan, name, list(new.shape), dtype, describe(new.init), part, placement))
     for name, placement in plan.tuned().items():
         info = plan.graph.parameters[name]
         rows.append(_row(plan, name, list(info.shape), info.dtype, "base", "tuned", placement))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -83,6 +84,8 @@ class ModelGraph:
         shape = own.shape if own else ()
         if kind == "weight" and info.class_name == Conv1D.__name__ and len(shape) == 2:
             shape = shape[::-1]  # Conv1D keeps [in, out]; operators always see [out, in]
+        elif kind == "weight" and info.layout == "conv":
+            shape = (shape[0], math.prod(shape[1:]))  # one row for each output channel
         return Site(
             kind=kind,
             module=path,
@@ -154,6 +157,8 @@ def _layout(module: nn.Module) -> str:
         return "linear"
     if isinstance(module, nn.Embedding):
         return "embedding"
+    if isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d)) and module.groups == 1:
+        return "conv"
     own = dict(module.named_parameters(recurse=False))
     if "norm" in type(module).__name__.lower() and "weight" in own and own["weight"].dim() == 1:
         return "norm"

@@ -4,6 +4,7 @@ from deltac.operators._contract import NewParameter, Operator, Paper, Refusal
 from deltac.operators._fields import effects, fragment, option
 from deltac.operators._init import KaimingUniform, Normal, Zeros
 from deltac.operators._registry import Registered, builtin, fragments, get, names
+from deltac.operators._structured import Structured, block_diagonal, row_norm, structured
 
 __all__ = [
     "KaimingUniform",
@@ -13,7 +14,9 @@ __all__ = [
     "Paper",
     "Refusal",
     "Registered",
+    "Structured",
     "Zeros",
+    "block_diagonal",
     "builtin",
     "effects",
     "fragment",
@@ -21,4 +24,6 @@ __all__ = [
     "get",
     "names",
     "option",
+    "row_norm",
+    "structured",
 ]

@@ -1,14 +1,14 @@
 """What an operator is: a frozen dataclass of options, what it adds or tunes at a site, and one function of plain torch.
 
-A weight operator defines `weight(w, p)`, an activation operator `output(x, y, p)`, and a parameter operator
-`tunes(site)`. Nothing else knows what a method computes: the rewriting, the counts, the initial values, the schema and
-the docs are derived from the file that defines the operator.
+A weight operator defines `weight(w, p)`, and `bias(b, p)` if it changes the bias too; an activation operator
+`output(x, y, p)`, and a parameter operator `tunes(site)`. Nothing else knows what a method computes: the rewriting, the
+counts, the initial values, the schema and the docs are derived from the file that defines the operator.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -26,7 +26,11 @@ class Paper:
 
 
 class Initialiser(Protocol):
-    """Makes the initial values of one tensor; see `_init.py`."""
+    """Makes the initial values of one tensor; see `_init.py`.
+
+    One with `needs_weight = True` is called with a third argument: the base's weight at the site, in float64 and in the
+    shape that the operator sees.
+    """
 
     name: str
 
@@ -36,10 +40,19 @@ class Initialiser(Protocol):
 
 @dataclass(frozen=True)
 class NewParameter:
-    """A parameter that an operator adds at a site: its shape and how its initial values are drawn."""
+    """A tensor that an operator adds: its shape and how its initial values are made.
+
+    Attributes:
+        shape: its shape.
+        init: makes the initial values.
+        trainable: False for a fixed tensor, such as a random projection. It is saved by value, but is no part of ΔΘ.
+        dtype: its dtype where that is not the delta's, such as `int64` for indices.
+    """
 
     shape: Shape
     init: Initialiser
+    trainable: bool = True
+    dtype: str = ""
 
 
 class Refusal(Exception):  # noqa: N818 - it is an answer, not a fault
@@ -80,6 +93,18 @@ class Operator:
     def parameters(self, site: Site) -> Mapping[str, NewParameter]:
         """The parameters that this operator adds at the site, by name. Raises `Refusal` where it can't act there."""
         return {}
+
+    def shared(self, sites: Sequence[Site]) -> Mapping[str, NewParameter]:
+        """The parameters that all sites of one delta share, by name. They live once, at the root of the model."""
+        return {}
+
+    def gating(self, site: Site) -> Mapping[str, NewParameter]:
+        """The parameters of a gate on what it adds; see `AdditiveOperator`."""
+        return {}
+
+    def bias(self, b: Any, p: Any) -> Any:
+        """The new bias b' of a linear whose weight it changes; b: [out]. Most leave it as it is."""
+        return b
 
     def tunes(self, site: Site) -> bool:
         """Whether the existing parameter at a `parameter` site is tuned in place."""

@@ -67,13 +67,28 @@ def seeded(seed: int, name: str) -> torch.Generator:
 
 
 def initial_value(
-    init: Any, shape: Shape, *, seed: int, name: str, dtype: torch.dtype
+    init: Any,
+    shape: Shape,
+    *,
+    seed: int,
+    name: str,
+    dtype: torch.dtype,
+    weight: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """The initial value of the parameter `name`: drawn in float64 on the CPU, then cast to `dtype`."""
-    return init(shape, seeded(seed, name)).to(dtype)
+    """The initial value of the parameter `name`: drawn in float64 on the CPU, then cast to `dtype`.
+
+    `weight` is the base's weight at the site, for initialisers that need it.
+    """
+    given = () if weight is None else (weight,)
+    return init(shape, seeded(seed, name), *given).to(dtype)
 
 
 def describe(init: Any) -> str:
     """How the manifest names an initialiser, such as `normal(std=0.01, cut=2.0)`."""
-    values = [f"{key}={value:.6g}" for key, value in vars(init).items() if value is not None]
-    return f"{init.name}({', '.join(values)})" if values else init.name
+    values = [
+        f"{key}={value}" if isinstance(value, (int, str)) else f"{key}={value:.6g}"
+        for key, value in vars(init).items()
+        if value is not None
+    ]
+    name = f"{init.name} of the weight" if getattr(init, "needs_weight", False) else init.name
+    return f"{name}({', '.join(values)})" if values else name

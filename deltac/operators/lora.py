@@ -3,13 +3,14 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from deltac.operators._contract import NewParameter, Operator, Paper, Refusal
+from deltac.operators._additive import AdditiveOperator
+from deltac.operators._contract import NewParameter, Paper, Refusal
 from deltac.operators._fields import option
 from deltac.operators._init import KaimingUniform, Normal, Zeros
 
 
 @dataclass(frozen=True)
-class Lora(Operator):
+class Lora(AdditiveOperator):
     """W' = W + s B A with B: [out, rank] and A: [rank, in], s = alpha / rank.
 
     B starts at zero, so the model starts as the base. `scaling: rank-stabilized` takes s = alpha / sqrt(rank)
@@ -22,9 +23,6 @@ class Lora(Operator):
     )
     scaling: Literal["standard", "rank-stabilized"] = option(
         "standard", "s = alpha / rank (standard) or alpha / sqrt(rank) (rank-stabilized)."
-    )
-    dropout: float = option(
-        0.0, "Probability of dropout on the input of A.", minimum=0, below=1, effect="training"
     )
     init: Literal["kaiming", "gaussian"] = option(
         "kaiming",
@@ -49,11 +47,6 @@ class Lora(Operator):
         if self.alpha is None:
             return 1.0
         return self.alpha / (self.rank if self.scaling == "standard" else self.rank**0.5)
-
-    @property
-    def input_dropout(self) -> float:
-        """Probability of dropout on the input of A."""
-        return self.dropout
 
     def parameters(self, site):
         """A: [rank, in] and B: [out, rank]."""

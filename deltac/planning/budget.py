@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from math import prod
-
 from deltac.diagnostics import Problems
-from deltac.planning.plan import Counts, Placement
+from deltac.planning.plan import Counts, Placement, trained_by
 from deltac.spec import Budget, Spec
 
 
@@ -30,11 +28,10 @@ def _check(
     placements: list[Placement],
     problems: Problems,
 ) -> None:
-    shares: dict[str, int] = {}
+    by_delta: dict[str, list[Placement]] = {}
     for placement in placements:
-        own = sum(prod(new.shape) for new in placement.new.values())
-        own += prod(placement.site.shape) if placement.tunes else 0
-        shares[placement.delta.name] = shares.get(placement.delta.name, 0) + own
+        by_delta.setdefault(placement.delta.name, []).append(placement)
+    shares = {name: trained_by(own) for name, own in by_delta.items()}
     notes = [", ".join(f"'{name}' has {number:,} parameters" for name, number in shares.items())]
     fix = "make the delta smaller, or raise the budget"
     percent = 100 * counts.of_total

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 
 from deltac.diagnostics import Problems, Span
 from deltac.model.fold import shown
@@ -75,7 +76,7 @@ def _place_delta(
             if kind not in (operator.site, "weight") and not own.parameters(site):
                 continue  # a place that it passes over on its way down, not one it acts on
             site = place(graph, own, site)
-            new = dict(own.parameters(site))
+            new = {**own.parameters(site), **own.gating(site)}
             tunes = site.kind == "parameter" and own.tunes(site)
         except RefusedError as error:
             key = (error.code, str(error), None)
@@ -88,7 +89,7 @@ def _place_delta(
                 raise
             refused.setdefault(("DLT815", registered.fault(error), None), []).append((name, ""))
         else:
-            if new or tunes:
+            if new or tunes or (kind == operator.site == "weight"):
                 dtype = "float32" if delta.dtype == "float32" else site.dtype
                 span = spec.span(override.path if override else delta.path)
                 made = Placement(delta, own, registered, site, new, dtype, tunes, span, name)
@@ -101,7 +102,33 @@ def _place_delta(
         problems.add(code, message, span, fix=fix)
     if not refused:
         check_yields(spec, graph, delta, operator, selection, placements, names, problems)
-    return check_runs(spec, graph, delta, selection, placements, problems), selection
+    placements = check_runs(spec, graph, delta, selection, placements, problems)
+    return _with_shared(spec, delta, placements, problems), selection
+
+
+def _with_shared(
+    spec: Spec, delta: DeltaSpec, placements: list[Placement], problems: Problems
+) -> list[Placement]:
+    """The placements of a delta with the parameters that they share."""
+    adding = [placement for placement in placements if placement.new or not placement.tunes]
+    operators = list(dict.fromkeys(placement.operator for placement in adding))
+    try:
+        shared = [each.shared([p.site for p in adding if p.operator == each]) for each in operators]
+    except Refusal as refusal:
+        span = _option_span(spec, delta, None, refusal.option) or spec.span(delta.path)
+        problems.add("DLT301", f"{delta.operator}: {refusal}", span, fix=refusal.fix)
+        return placements
+    if not any(shared):
+        return placements
+    if len(operators) > 1:
+        override = spec.span(delta.overrides[0].path)
+        message = f"the sites of {delta.operator} share tensors, so all must have the same options"
+        fix = "leave out the overrides, or write two deltas"
+        problems.add("DLT301", message, override, fix=fix)
+        return placements
+    return [
+        replace(each, shared=dict(shared[0])) if each in adding else each for each in placements
+    ]
 
 
 def _overrides(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import prod
 
 from deltac.diagnostics import Diagnostic, Span
 from deltac.model.graph import ModelGraph
@@ -12,7 +13,7 @@ from deltac.operators import NewParameter, Operator, Registered
 from deltac.sites import ParameterInfo, Site
 from deltac.spec import DeltaSpec, Spec
 
-ITEM_BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
+ITEM_BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2, "int64": 8, "bool": 1}
 
 
 @dataclass(frozen=True)
@@ -24,11 +25,12 @@ class Placement:
         operator: the operator with its options, overrides applied.
         registered: where the operator comes from.
         site: the place.
-        new: the parameters that it adds, by their own name.
+        new: the parameters that it adds at the site, by their own name.
         dtype: the dtype of the added parameters.
         tunes: whether the parameter at the site is tuned in place.
         span: the part of the spec that put it here: the delta's, or an override's.
         selected: the name that the target selects, which may be a module above the site.
+        shared: the parameters that it shares with the delta's other sites; they live at the root of the model.
     """
 
     delta: DeltaSpec
@@ -40,15 +42,47 @@ class Placement:
     tunes: bool
     span: Span
     selected: str
+    shared: Mapping[str, NewParameter] = field(default_factory=dict)
+
+    @property
+    def every(self) -> dict[str, NewParameter]:
+        """All parameters that its operator reads, by their own name: the site's, then the shared ones."""
+        return {**self.new, **self.shared}
 
     def full_name(self, parameter: str) -> str:
-        """The name of an added parameter in the model: `<module path>.<delta>_<parameter>`."""
+        """The name of an added parameter in the model: `<module path>.<delta>_<parameter>`; a shared one has no path."""
         own = self.own_name(parameter)
-        return f"{self.site.module}.{own}" if self.site.module else own
+        at_root = parameter in self.shared or not self.site.module
+        return own if at_root else f"{self.site.module}.{own}"
 
     def own_name(self, parameter: str) -> str:
         """The name of an added parameter in the module that owns it."""
         return f"{self.delta.name}_{parameter}"
+
+    def dtype_of(self, new: NewParameter) -> str:
+        """The dtype of an added parameter."""
+        return new.dtype or self.dtype
+
+
+#: An added parameter: full name, the (first) placement that adds it, its own name at the operator, its declaration.
+Added = tuple[str, Placement, str, NewParameter]
+
+
+def added_by(placements: Iterable[Placement]) -> Iterator[Added]:
+    """Every parameter that these placements add, a shared one once."""
+    seen: set[str] = set()
+    for placement in placements:
+        for name, new in placement.every.items():
+            full = placement.full_name(name)
+            if full not in seen:
+                seen.add(full)
+                yield full, placement, name, new
+
+
+def trained_by(placements: Sequence[Placement]) -> int:
+    """How many elements these placements train, added or in place."""
+    number = sum(prod(new.shape) for *_, new in added_by(placements) if new.trainable)
+    return number + sum(prod(placement.site.shape) for placement in placements if placement.tunes)
 
 
 @dataclass(frozen=True)
@@ -76,7 +110,8 @@ class Counts:
         tuned: parameters of the base that are tuned in place.
         factors: parameters that reparameterize base weights.
         heads: parameters of the heads; no part of the delta.
-        bytes: bytes of the delta's tensors.
+        bytes: bytes of the delta's tensors, fixed ones too.
+        fixed: elements of fixed tensors, which the delta needs and does not train.
     """
 
     base: int
@@ -85,6 +120,7 @@ class Counts:
     factors: int
     heads: int
     bytes: int
+    fixed: int
 
     @property
     def delta(self) -> int:
@@ -98,7 +134,7 @@ class Counts:
 
     @property
     def of_total(self) -> float:
-        """|ΔΘ| / (|Θ| + |added|), where added is every parameter that the base does not have."""
+        """|ΔΘ| / (|Θ| + |added|), where added is every trained parameter that the base does not have."""
         return self.delta / (self.base + self.added + self.factors)
 
 
@@ -147,11 +183,9 @@ class Plan:
         selection = self.matched[delta.name].selection
         return selection.span(self.spec, delta.target, [each.selected for each in placements])
 
-    def added(self) -> Iterator[tuple[str, Placement, str, NewParameter]]:
-        """Every added parameter: full name, placement, own name at the operator, declaration."""
-        for placement in self.placements:
-            for name, new in placement.new.items():
-                yield placement.full_name(name), placement, name, new
+    def added(self) -> Iterator[Added]:
+        """Every added parameter, a shared one once."""
+        return added_by(self.placements)
 
     def tuned(self) -> dict[str, Placement]:
         """Every parameter tuned in place, once, with the first placement that asks for it."""
@@ -164,6 +198,12 @@ class Plan:
         return found
 
     def needs_weights(self) -> list[str]:
-        """Names of base parameters whose values the initial artifact needs: those tuned in place, and heads that the
-        checkpoint has."""
-        return [*self.tuned(), *(head.name for head in self.heads if not head.fresh)]
+        """Names of base parameters whose values the initial artifact needs: those tuned in place, heads that the
+        checkpoint has, and weights that initial values are made from."""
+        read = [
+            placement.site.path
+            for _, placement, _, new in self.added()
+            if getattr(new.init, "needs_weight", False)
+        ]
+        heads = [head.name for head in self.heads if not head.fresh]
+        return [*dict.fromkeys([*self.tuned(), *heads, *read])]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from deltac.model.fold import fold, ranges, unfold
-from deltac.planning.plan import Plan
+from deltac.planning.plan import Plan, trained_by
 
 
 def report(plan: Plan) -> dict[str, Any]:
@@ -15,8 +15,6 @@ def report(plan: Plan) -> dict[str, Any]:
     for delta in spec.deltas:
         own = [placement for placement in plan.placements if placement.delta is delta]
         matched = plan.matched[delta.name]
-        number = sum(_size(shape.shape) for placement in own for shape in placement.new.values())
-        number += sum(_size(placement.site.shape) for placement in own if placement.tunes)
         deltas.append(
             {
                 "name": delta.name,
@@ -25,7 +23,7 @@ def report(plan: Plan) -> dict[str, Any]:
                 "sites": fold(matched.sites),
                 "site_count": len(matched.sites),
                 "blocks": {stack: _per_block(counts) for stack, counts in matched.blocks.items()},
-                "parameters": number,
+                "parameters": trained_by(own),
             }
         )
     return {
@@ -44,6 +42,7 @@ def report(plan: Plan) -> dict[str, Any]:
             "added": counts.added,
             "tuned_in_place": counts.tuned,
             "factors": counts.factors,
+            "fixed": counts.fixed,
             "heads": counts.heads,
             "delta_bytes": counts.bytes,
             "percent_of_base": 100 * counts.of_base,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import nn
@@ -73,15 +74,19 @@ def apply(
             module = model.get_submodule(path)
             undo.append(class_restorer(module))
             module.__class__ = region_class(region)
-        for name, placement, own, _ in plan.added():
-            module = model.get_submodule(placement.site.module)
+        for name, _, _, new in plan.added():
+            path, _, key = name.rpartition(".")
+            module = model.get_submodule(path)
             device = next((p.device for p in module.parameters()), torch.device("cpu"))
-            key = placement.own_name(own)
-            undo.append(_remover(module, key))
-            value = made[name]
-            module.register_parameter(
-                key, nn.Parameter(value if value.device == device else value.to(device))
-            )
+            undo.append(_remover(module._parameters, key))
+            value = made[name] if made[name].device == device else made[name].to(device)
+            module.register_parameter(key, nn.Parameter(value, requires_grad=new.trainable))
+        for placement in plan.placements:
+            module = model.get_submodule(placement.site.module)
+            for own in map(placement.own_name, placement.shared if placement.site.module else ()):
+                # A reference past nn.Module's registration: the tensor stays the root's alone.
+                undo.append(_remover(vars(module), own))
+                vars(module)[own] = model._parameters[own]
         yield undo
 
 
@@ -132,8 +137,8 @@ def class_restorer(module: nn.Module) -> Undo:
     return restore
 
 
-def _remover(module: nn.Module, name: str) -> Undo:
+def _remover(values: dict[str, Any], name: str) -> Undo:
     def restore() -> None:
-        module._parameters.pop(name, None)
+        values.pop(name, None)
 
     return restore

@@ -21,7 +21,6 @@ from deltac.rewrite.weight_function import (
     WeightFunction,
     additive_part,
     low_rank,
-    shapes_of,
     subfunction,
     trace_weight,
     weight_function,
@@ -62,11 +61,9 @@ def factor(graph: fx.Graph) -> None:
 
 def _whole_terms(placement: Placement) -> list[tuple[float, fx.Node]] | None:
     """The added terms, each with its factor; None where there are none or one is broadcast over the weight."""
-    function = trace_weight(placement.operator, placement.new)
-    terms = additive_part(function)
+    terms = additive_part(trace_weight(placement))
     whole = tuple(placement.site.shape)
-    shapes = shapes_of(function, [whole, *(new.shape for new in placement.new.values())])
-    return terms if all(shapes[term] == whole for _, term in terms or ()) else None
+    return terms if all(tuple(t.meta["value"].shape) == whole for _, t in terms or ()) else None
 
 
 def _input_of(reader: fx.Node, weight: fx.Node) -> fx.Node | None:
@@ -140,15 +137,13 @@ def _apply(
     if factors is None:
         part, names = subfunction(term.graph, term)
         function = weight_function(f"{placement.delta.name}_term_{number}", part)
-        value = graph.call_function(
-            function, tuple(graph.get_attr(placement.own_name(name)) for name in names)
-        )
+        value = graph.call_function(function, tuple(map(graph.get_attr, names)))
         if is_embedding:
             return _to(
                 graph, graph.call_function(F.embedding, (x, value), dict(consumer.kwargs)), dtype
             )
         return graph.call_function(F.linear, (x, _to(graph, value, dtype)))
-    b, a = (graph.get_attr(placement.own_name(str(node.target))) for node in factors)
+    b, a = (graph.get_attr(str(node.target)) for node in factors)
     if is_embedding:
         rows = _to(graph, graph.call_function(F.embedding, (x, b), dict(consumer.kwargs)), dtype)
         return graph.call_function(torch.matmul, (rows, _to(graph, a, dtype)))

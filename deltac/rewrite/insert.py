@@ -5,41 +5,44 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 from torch import fx
-from transformers.pytorch_utils import Conv1D
 
+from deltac.operators import Operator
 from deltac.planning import Placement
-from deltac.rewrite.weight_function import trace_weight, weight_function
-
-
-def orient(graph: fx.Graph, placement: Placement) -> fx.Node:
-    """The node of the parameter in the shape that operators see; a Conv1D's [in, out] is transposed, and back."""
-    node = next(
-        n for n in graph.nodes if n.op == "get_attr" and n.target == placement.site.parameter
-    )
-    if placement.site.module_class != Conv1D.__name__:
-        return node
-    readers = list(node.users)
-    with graph.inserting_after(node):
-        oriented = graph.call_method("t", (node,))
-    with graph.inserting_after(oriented):
-        back = graph.call_method("t", (oriented,))
-    for reader in readers:
-        reader.replace_input_with(node, back)
-    return oriented
+from deltac.rewrite.weight_function import trace_bias, trace_weight, weight_function
 
 
 def insert_weight(graph: fx.Graph, placement: Placement, value: fx.Node) -> fx.Node:
     """Puts W' = op(W) between `value`, the node of W, and all that reads it. Returns the node of W'."""
-    function = weight_function(
-        f"{placement.delta.name}_weight", trace_weight(placement.operator, placement.new)
+    return _insert(
+        graph, placement, value, f"{placement.delta.name}_weight", trace_weight(placement)
     )
+
+
+def insert_bias(graph: fx.Graph, placement: Placement) -> None:
+    """The same for the module's bias, where the operator changes it and there is one."""
+    value = next((n for n in graph.nodes if n.op == "get_attr" and n.target == "bias"), None)
+    if value is not None and changes_bias(placement.operator):
+        # Behind what an earlier operator made of the bias.
+        while made := next((user for user in value.users if "deltac" in user.meta), None):
+            value = made
+        _insert(graph, placement, value, f"{placement.delta.name}_bias", trace_bias(placement))
+
+
+def changes_bias(operator: Operator) -> bool:
+    """Whether an operator on weights changes the bias too."""
+    return type(operator).bias is not Operator.bias
+
+
+def _insert(
+    graph: fx.Graph, placement: Placement, value: fx.Node, name: str, function: fx.Graph
+) -> fx.Node:
     readers = list(value.users)
-    with graph.inserting_after(value):
-        parameters = [graph.get_attr(placement.own_name(name)) for name in reversed(placement.new)][
-            ::-1
-        ]
-    with graph.inserting_after(max([value, *parameters], key=list(graph.nodes).index)):
-        changed = graph.call_function(function, (value, *parameters))
+    names = [str(node.target) for node in function.nodes if node.op == "placeholder"][1:]
+    with graph.inserting_before(readers[0]):
+        arguments = (value, *map(graph.get_attr, names))
+        changed = graph.call_function(
+            weight_function(name, function, replaces_first=True), arguments
+        )
     changed.meta["deltac"] = placement
     for reader in readers:
         reader.replace_input_with(value, changed)
@@ -55,7 +58,7 @@ def insert_output(graph: fx.Graph, placement: Placement, x: fx.Node, y: fx.Node)
     p = SimpleNamespace(
         **{
             name: fx.Proxy(graph.get_attr(placement.own_name(name)), tracer).to(dtype)
-            for name in placement.new
+            for name in placement.every
         }
     )
     result = placement.operator.output(fx.Proxy(x, tracer), wrapped, p).node

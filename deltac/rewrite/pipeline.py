@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-import torch
 from torch import fx, nn
 
 from deltac.diagnostics import Problems
@@ -13,8 +12,9 @@ from deltac.model.fold import fold, shown
 from deltac.planning import Placement, Plan
 from deltac.rewrite.edge import edge_graph, with_first_output
 from deltac.rewrite.factor import NotAdditiveError, factor
-from deltac.rewrite.insert import insert_output, insert_weight, orient
+from deltac.rewrite.insert import insert_bias, insert_output, insert_weight
 from deltac.rewrite.leaf import NotTraceableError, trace_leaf
+from deltac.rewrite.orient import orient
 from deltac.rewrite.region import PROLOGUE, Region
 from deltac.rewrite.source import drop_unused, source_of
 
@@ -42,7 +42,7 @@ def rewrite(plan: Plan) -> Rewriting:
     problems = Problems()
     by_module: dict[str, list[Placement]] = {}
     for placement in plan.placements:
-        if placement.new:
+        if placement.every:
             by_module.setdefault(placement.site.module, []).append(placement)
     regions: dict[str, Region] = {}
     failed: dict[tuple[str, str, str], list[Placement]] = {}
@@ -79,9 +79,11 @@ def _region(module: nn.Module, placements: list[Placement]) -> Region:
         nodes: dict[str, fx.Node] = {}
         for placement in weights:
             name = placement.site.parameter
-            nodes[name] = insert_weight(
-                graph, placement, nodes.get(name) or orient(graph, placement)
-            )
+            if name not in nodes:
+                own = next(n for n in graph.nodes if n.op == "get_attr" and n.target == name)
+                nodes[name] = orient(graph, own, placement.site)
+            nodes[name] = insert_weight(graph, placement, nodes[name])
+            insert_bias(graph, placement)
         factor(graph)
         end = next(node for node in graph.nodes if node.op == "output")
         x, result = next(iter(graph.nodes)), end.args[0]
@@ -107,7 +109,7 @@ def _region(module: nn.Module, placements: list[Placement]) -> Region:
         type(module),
         source_of(graph, "forward", prologue=PROLOGUE.format(arguments=arguments)),
         original,
-        tuple(placement.own_name(name) for placement in placements for name in placement.new),
+        tuple(placement.own_name(name) for placement in placements for name in placement.every),
     )
 
 
@@ -122,13 +124,8 @@ def _check_used(graph: fx.Graph, placements: Iterable[Placement]) -> None:
     """Every delta parameter of the region must stand in its code: an operator that ignores one is at fault."""
     read = {node.target for node in graph.nodes if node.op == "get_attr" and node.users}
     for placement in placements:
-        for name in placement.new:
+        for name in placement.every:
             if placement.own_name(name) not in read:
                 raise NotTraceableError(
                     f"{placement.delta.operator} declares '{name}' and never uses it"
                 )
-
-
-def delta_dtype(placement: Placement) -> torch.dtype:
-    """The dtype of the parameters that a placement adds."""
-    return getattr(torch, placement.dtype)

@@ -25,15 +25,16 @@ def verify_structure(plan: Plan, rewriting: Rewriting, model: nn.Module) -> None
     problems = Problems()
     parameters = dict(model.named_parameters())
     expected = {*plan.tuned(), *(head.name for head in plan.heads)}
+    fixed = set()
     for name, _, _, new in plan.added():
-        expected.add(name)
+        (expected if new.trainable else fixed).add(name)
         if name not in parameters or tuple(parameters[name].shape) != tuple(new.shape):
             problems.add("DLT902", f"{name} is missing or has another shape than {list(new.shape)}")
     trainable = {name for name, parameter in parameters.items() if parameter.requires_grad}
     if trainable != expected:
         wrong = ", ".join(fold(sorted(trainable ^ expected))[:6])
         problems.add("DLT902", f"trainable and planned parameters differ: {wrong}")
-    known = {*plan.graph.parameters, *expected}
+    known = {*plan.graph.parameters, *expected, *fixed}
     if set(parameters) != known:
         problems.add(
             "DLT902",
@@ -61,7 +62,7 @@ def verify_gradients(plan: Plan, model: nn.Module, mode: FakeTensorMode) -> None
             f"the rewritten model doesn't run on shapes: {' '.join(str(error).split())[:300]}",
         )
         problems.raise_if_any()
-    names = {*plan.tuned(), *(name for name, *_ in plan.added())}
+    names = {*plan.tuned(), *(name for name, *_, new in plan.added() if new.trainable)}
     parameters = dict(model.named_parameters())
     dead = [name for name in parameters if name in names and parameters[name].grad is None]
     model.zero_grad(set_to_none=True)

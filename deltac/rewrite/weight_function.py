@@ -3,66 +3,143 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
 import torch
-from torch import fx, nn
+from torch import fx
 
-from deltac.operators import Operator
+from deltac.planning import Placement
 from deltac.rewrite.source import Source, drop_unused, source_of
 from deltac.sites import Shape
 
 
 @dataclass(frozen=True)
 class WeightFunction:
-    """W' computed from W and the delta's parameters: the inserted form, always right.
+    """A value that depends on parameters alone, such as W' in the inserted form.
 
-    It runs with autocast off and in the widest dtype of its arguments; W' has the dtype of W.
+    It runs with autocast off and in the widest dtype of its arguments.
 
     Attributes:
         name: the name it is called by in generated code.
         source: its Python text.
+        replaces_first: whether the result is W' and takes the dtype of W, its first argument.
     """
 
     name: str
     source: Source
+    replaces_first: bool = False
 
     @property
     def __name__(self) -> str:
         # torch.fx names a call's function in the generated code by this.
         return self.name
 
-    def __call__(self, w: torch.Tensor, *parameters: torch.Tensor) -> torch.Tensor:
-        """W' for these values."""
-        dtype = functools.reduce(torch.promote_types, (p.dtype for p in parameters), w.dtype)
-        with torch.autocast(w.device.type, enabled=False):
-            wide = [p.to(dtype) for p in parameters]
-            return self.source.function(w.to(dtype), *wide).to(w.dtype)
+    def __call__(self, *values: Any) -> torch.Tensor:
+        """W' for these values; fixed indices and flags are passed on as they are."""
+        floats = [v for v in values if isinstance(v, torch.Tensor) and v.is_floating_point()]
+        dtype = functools.reduce(torch.promote_types, (v.dtype for v in floats))
+        wide = [v.to(dtype) if any(v is each for each in floats) else v for v in values]
+        with torch.autocast(floats[0].device.type, enabled=False):
+            result = self.source.function(*wide)
+        return result.to(values[0].dtype) if self.replaces_first else result
 
 
-def trace_weight(operator: Operator, names: Iterable[str]) -> fx.Graph:
-    """The graph of `operator.weight`: a placeholder for w, then one for each parameter, in order."""
-    graph = fx.Graph()
-    tracer = fx.proxy.GraphAppendingTracer(graph)
-    w = fx.Proxy(graph.placeholder("w"), tracer)
-    p = SimpleNamespace(**{name: fx.Proxy(graph.placeholder(name), tracer) for name in names})
-    graph.output(_node(operator.weight(w, p)))
-    drop_unused(graph)
-    return graph
+class _Proxy(fx.Proxy):
+    """A traced tensor whose shape is known, so that an operator's own Python may ask for it."""
+
+    @property
+    def shape(self) -> torch.Size:
+        """The shape of its value."""
+        return self.node.meta["value"].shape
+
+    @property
+    def ndim(self) -> int:
+        """The number of its dimensions."""
+        return self.node.meta["value"].ndim
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """A request for the dtype that it will have; which one depends on where the code runs."""
+        return self.tracer.create_proxy("call_function", getattr, (self, "dtype"), {})
+
+    @property
+    def T(self) -> fx.Proxy:
+        """The transpose."""
+        return self.t()
+
+    @property
+    def mT(self) -> fx.Proxy:
+        """The transpose of the last two dimensions."""
+        return self.transpose(-2, -1)
 
 
-def weight_function(name: str, graph: fx.Graph) -> WeightFunction:
+class _Tracer(fx.proxy.GraphAppendingTracer):
+    """Records an operator's function; each node carries a value on the meta device in `meta["value"]`."""
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return _Proxy(node, self)
+
+    def create_proxy(
+        self, kind: str, target: Any, args: Any, kwargs: Any, *rest: Any, **options: Any
+    ) -> fx.Proxy:
+        made = super().create_proxy(kind, target, args, kwargs, *rest, **options)
+        if kind != "placeholder":
+            made.node.meta["value"] = value_of(made.node)
+        return made
+
+
+def value_of(node: fx.Node) -> Any:
+    """What a call node computes, on the meta device, from the values of its arguments."""
+    args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda each: each.meta["value"])
+    function = getattr(args[0], node.target) if node.op == "call_method" else node.target
+    return function(*(args[1:] if node.op == "call_method" else args), **kwargs)
+
+
+def trace_weight(placement: Placement) -> fx.Graph:
+    """The graph of the placement's `weight`: a placeholder for w, then those that it reads of its parameters' own
+    names in the module, and of `training`."""
+    return _trace(placement.operator.weight, "w", placement.site.shape, placement)
+
+
+def trace_bias(placement: Placement) -> fx.Graph:
+    """The same of the placement's `bias`, with a placeholder for b."""
+    return _trace(placement.operator.bias, "b", placement.site.shape[:1], placement)
+
+
+def _trace(function: Callable, first: str, shape: Shape, placement: Placement) -> fx.Graph:
+    tracer = _Tracer(fx.Graph())
+
+    def placeholder(name: str, value: Any) -> fx.Proxy:
+        node = tracer.graph.placeholder(name)
+        node.meta["value"] = value
+        return tracer.proxy(node)
+
+    meta = functools.partial(torch.empty, device="meta")
+    subject = placeholder(first, meta(shape))
+    p = {
+        name: placeholder(
+            placement.own_name(name), meta(new.shape, dtype=getattr(torch, new.dtype or "float32"))
+        )
+        for name, new in placement.every.items()
+    }
+    p["training"] = placeholder("training", True)
+    result = function(subject, SimpleNamespace(**p))
+    if not isinstance(result, fx.Proxy):
+        raise TypeError(f"{first}' is {type(result).__name__}, not a tensor made from {first}")
+    tracer.graph.output(result.node)
+    drop_unused(tracer.graph)
+    for node in list(tracer.graph.nodes)[1:]:
+        if node.op == "placeholder" and not node.users:
+            tracer.graph.erase_node(node)
+    return tracer.graph
+
+
+def weight_function(name: str, graph: fx.Graph, *, replaces_first: bool = False) -> WeightFunction:
     """A callable of a traced weight function."""
-    return WeightFunction(name, source_of(graph, "weight", root=None))
-
-
-def _node(value: Any) -> fx.Node:
-    if not isinstance(value, fx.Proxy):
-        raise TypeError(f"weight() returned {type(value).__name__}, not a tensor made from w")
-    return value.node
+    return WeightFunction(name, source_of(graph, "weight", root=None), replaces_first)
 
 
 def additive_part(graph: fx.Graph) -> list[tuple[float, fx.Node]] | None:
@@ -107,22 +184,6 @@ def _name(node: Any) -> str:
     if not isinstance(node, fx.Node) or node.op not in ("call_function", "call_method"):
         return ""
     return node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
-
-
-def shapes_of(graph: fx.Graph, inputs: Iterable[Shape]) -> dict[fx.Node, Shape]:
-    """The shape of every node of a traced weight function, for inputs of these shapes; nothing is computed."""
-    shapes: dict[fx.Node, Shape] = {}
-
-    class Recorder(fx.Interpreter):
-        def run_node(self, n: fx.Node) -> Any:
-            value = super().run_node(n)
-            shapes[n] = tuple(getattr(value, "shape", ()))
-            return value
-
-    Recorder(fx.GraphModule(nn.Module(), graph)).run(
-        *(torch.empty(s, device="meta") for s in inputs)
-    )
-    return shapes
 
 
 def low_rank(node: fx.Node) -> tuple[fx.Node, fx.Node] | None:

@@ -1,0 +1,67 @@
+"""Matrices with a structure, for operators to write their mathematics with.
+
+Each is a function that returns the dense matrix M, which is its definition, and knows a cheaper way to compute x Mᵀ. The
+compiler keeps a call as one node, and takes the cheaper way where M is multiplied with the input of a linear map.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.overrides import handle_torch_function, has_torch_function
+
+
+class Structured:
+    """A function of tensors that returns a structured matrix M: [rows, columns].
+
+    Attributes:
+        dense: M, the definition.
+        product: the function (x, *arguments) → x Mᵀ, for x: [..., columns].
+        cost: floating-point operations of `product` for one row of x, from the shapes of the arguments.
+    """
+
+    def __init__(
+        self,
+        dense: Callable[..., torch.Tensor],
+        product: Callable[..., torch.Tensor],
+        cost: Callable[..., int],
+    ) -> None:
+        functools.update_wrapper(self, dense)
+        self.dense, self.product, self.cost = dense, product, cost
+
+    def __call__(self, *arguments: Any) -> torch.Tensor:
+        """The dense matrix; a node of its own under tracing."""
+        if has_torch_function(arguments):
+            return handle_torch_function(self, arguments, *arguments)
+        return self.dense(*arguments)
+
+    def __reduce__(self) -> str:
+        # Pickled by name, as a function is.
+        return self.__name__
+
+
+def structured(product: Callable[..., torch.Tensor], cost: Callable[..., int]) -> Callable:
+    """Makes the function that it decorates, which returns a dense matrix, a `Structured` one."""
+    return lambda dense: Structured(dense, product, cost)
+
+
+def _blocks_product(x: torch.Tensor, blocks: torch.Tensor) -> torch.Tensor:
+    count, rows, columns = blocks.shape
+    parts = x.unflatten(-1, (count, columns)).unsqueeze(-2)
+    return (parts @ blocks.mT).flatten(-3)
+
+
+@structured(_blocks_product, lambda blocks: 2 * blocks[0] * blocks[1] * blocks[2])
+def block_diagonal(blocks: torch.Tensor) -> torch.Tensor:
+    """The matrix with these blocks on its diagonal; blocks: [count, rows, columns]."""
+    return torch.block_diag(*blocks.unbind())
+
+
+def row_norm(m: torch.Tensor) -> torch.Tensor:
+    """The length of each row, [rows]. No gradient flows through it where the matrix is detached."""
+    if has_torch_function((m,)):
+        return handle_torch_function(row_norm, (m,), m)
+    return torch.linalg.vector_norm(m, dim=1)

@@ -1,0 +1,38 @@
+"""The shape in which operators see a weight: [out, in], whatever its module keeps."""
+
+from __future__ import annotations
+
+import torch
+from torch import fx
+from transformers.pytorch_utils import Conv1D
+
+from deltac.sites import Site
+
+
+def oriented(weight: torch.Tensor, site: Site) -> torch.Tensor:
+    """A weight of the base in the shape that operators see; a view where it can be."""
+    if site.module_class == Conv1D.__name__:
+        return weight.t()
+    return weight.flatten(1) if site.layout == "conv" else weight
+
+
+def restored(weight: torch.Tensor, site: Site, like: torch.Tensor) -> torch.Tensor:
+    """The way back: a weight as operators see it, in the shape of the module's own parameter."""
+    if site.module_class == Conv1D.__name__:
+        return weight.t()
+    return weight.view_as(like)
+
+
+def orient(graph: fx.Graph, node: fx.Node, site: Site) -> fx.Node:
+    """`oriented` in a graph: puts the change of shape and its way back between a parameter's node and its readers."""
+    if site.module_class != Conv1D.__name__ and site.layout != "conv":
+        return node
+    readers = list(node.users)
+    transposed = site.module_class == Conv1D.__name__
+    with graph.inserting_after(node):
+        seen = graph.call_method(*(("t", (node,)) if transposed else ("flatten", (node, 1))))
+    with graph.inserting_after(seen):
+        back = graph.call_method(*(("t", (seen,)) if transposed else ("view_as", (seen, node))))
+    for reader in readers:
+        reader.replace_input_with(node, back)
+    return seen
