@@ -1,5 +1,6 @@
 """The operator contract and the operators, one file each."""
 
+from deltac.operators._additive import AdditiveOperator
 from deltac.operators._contract import NewParameter, Operator, Paper, Refusal
 from deltac.operators._fields import effects, fragment, option
 from deltac.operators._init import KaimingUniform, Normal, Zeros
@@ -7,6 +8,7 @@ from deltac.operators._registry import Registered, builtin, fragments, get, name
 from deltac.operators._structured import Structured, block_diagonal, row_norm, structured
 
 __all__ = [
+    "AdditiveOperator",
     "KaimingUniform",
     "NewParameter",
     "Normal",

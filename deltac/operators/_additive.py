@@ -15,8 +15,8 @@ from deltac.sites import Site
 class AdditiveOperator(Operator):
     """An operator whose `weight(w, p)` is w + D with a D that doesn't depend on w.
 
-    With dropout and gate it computes y = linear(x, W, b) + σ(x gᵀ + c) · linear(drop(x), D): one mask for each delta and
-    input, one gate value for each token (Mao et al., 2022, gate their LoRA so).
+    With dropout and gate it computes y = linear(x, W, b) + σ(x gᵀ + c) · linear(drop(x), D): one mask for each delta
+    and input, one gate value for each token (Mao et al., 2022, gate their LoRA so).
     """
 
     dropout: float = option(

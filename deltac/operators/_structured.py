@@ -1,7 +1,7 @@
 """Matrices with a structure, for operators to write their mathematics with.
 
-Each is a function that returns the dense matrix M, which is its definition, and knows a cheaper way to compute x Mᵀ. The
-compiler keeps a call as one node, and takes the cheaper way where M is multiplied with the input of a linear map.
+Each is a function that returns the dense matrix M, which is its definition, and knows a cheaper way to compute x Mᵀ.
+The compiler keeps a call as one node, and takes the cheaper way where M is multiplied with the input of a linear map.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def structured(product: Callable[..., torch.Tensor], cost: Callable[..., int]) -
 
 
 def _blocks_product(x: torch.Tensor, blocks: torch.Tensor) -> torch.Tensor:
-    count, rows, columns = blocks.shape
+    count, _, columns = blocks.shape
     parts = x.unflatten(-1, (count, columns)).unsqueeze(-2)
     return (parts @ blocks.mT).flatten(-3)
 

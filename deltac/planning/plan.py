@@ -50,7 +50,7 @@ class Placement:
         return {**self.new, **self.shared}
 
     def full_name(self, parameter: str) -> str:
-        """The name of an added parameter in the model: `<module path>.<delta>_<parameter>`; a shared one has no path."""
+        """The name of an added parameter in the model, `<module path>.<delta>_<parameter>`; a shared has no path."""
         own = self.own_name(parameter)
         at_root = parameter in self.shared or not self.site.module
         return own if at_root else f"{self.site.module}.{own}"
