@@ -66,7 +66,7 @@ def command(
 
 def _why(graph: Any, pattern: str) -> str:
     """For each module that a pattern matches, its roles and what in the run gives them."""
-    from deltac.model.select import match_modules
+    from deltac.model.entries import match_modules
     from deltac.spec import TargetError
 
     try:

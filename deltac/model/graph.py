@@ -15,6 +15,7 @@ from transformers.pytorch_utils import Conv1D
 from deltac.model.quiet import quiet
 from deltac.model.roles import Roles, infer_roles
 from deltac.model.skeleton import build_skeleton, skeleton_of
+from deltac.model.stacks import stack_words
 from deltac.model.trace import Call, Trace, trace_model
 from deltac.sites import ParameterInfo, Site
 
@@ -70,6 +71,20 @@ class ModelGraph:
     def roles(self) -> Roles:
         """What each module does, read off the run."""
         return infer_roles(self)
+
+    @cached_property
+    def stack_words(self) -> Mapping[str, tuple[str, ...]]:
+        """What each stack of blocks is called: encoder, decoder, text, vision, audio."""
+        return stack_words(self)
+
+    def block_of(self, name: str) -> tuple[str, int] | None:
+        """The stack and the number of the block that a module or parameter lies in, if it lies in one."""
+        return self.modules[name if name in self.modules else name.rpartition(".")[0]].stack
+
+    def stack_at(self, path: str | None) -> tuple[str, int] | None:
+        """The stack and the number of the block that a module lies in, if it lies in one."""
+        info = self.modules.get(path) if path is not None else None
+        return info.stack if info else None
 
     @property
     def class_name(self) -> str:

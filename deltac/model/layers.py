@@ -8,11 +8,6 @@ from deltac.model.graph import ModelGraph
 from deltac.spec import LayerRange, OutOfRangeError, Spec, TargetSpec
 
 
-def block_of(graph: ModelGraph, name: str) -> tuple[str, int] | None:
-    """The stack and the number of the block that a module or parameter lies in."""
-    return graph.modules[name if name in graph.modules else name.rpartition(".")[0]].stack
-
-
 def blocks_of(
     graph: ModelGraph, spec: Spec, target: TargetSpec, selected: list[str], problems: Problems
 ) -> set[tuple[str, int]] | None:
@@ -22,7 +17,7 @@ def blocks_of(
     """
     if not target.layers:
         return None
-    places = {block_of(graph, name) for name in selected} - {None}
+    places = {graph.block_of(name) for name in selected} - {None}
     lying = {stack for stack, _ in places}
     stacks = {stack: n for stack, n in graph.stacks.items() if stack in lying or not lying}
     blocks: set[tuple[str, int]] = set()

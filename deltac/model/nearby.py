@@ -5,8 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 
-from deltac.model.fold import shown
+from deltac.model.fold import joined, shown
 from deltac.model.graph import ModelGraph
+from deltac.model.role_places import present_roles
 from deltac.spec import Pattern
 
 _CLOSE = 0.6
@@ -46,6 +47,22 @@ def other_key(graph: ModelGraph, key: str, word: str) -> str | None:
     if key == "module" and any(pattern.matches(name) for name in (*graph.parameters, *graph.tied)):
         return f"it names parameters: write 'parameter: {word}'"
     return None
+
+
+def nearest_role(graph: ModelGraph, role: str) -> tuple[str | None, list[str]]:
+    """What to write in place of a role that no module of the model has, and a note on the roles that there are."""
+    region, _, part = role.rpartition(".")
+    present = present_roles(graph)
+    siblings = [each for each in present if each.startswith(region + ".")] if region else []
+    fused = {"qkv": ("query", "key", "value"), "qk": ("query", "key"), "kv": ("key", "value")}
+    separate = [f"{region}.{each}" for each in fused.get(part, ())]
+    if separate and set(separate) <= set(present):
+        return f"they are separate here: write 'role: [{', '.join(separate)}]'", []
+    if siblings:
+        return f"the {region} of this model has {joined(siblings)}", []
+    found = difflib.get_close_matches(role, present, n=1, cutoff=_CLOSE)
+    note = f"roles in this model: {', '.join(present) or 'none'}"
+    return f"did you mean '{found[0]}'?" if found else None, [note]
 
 
 def weights_of(graph: ModelGraph) -> list[str]:

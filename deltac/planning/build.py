@@ -6,9 +6,10 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from deltac.diagnostics import Problems, Span
+from deltac.model.entries import owners
 from deltac.model.fold import shown
 from deltac.model.graph import ModelGraph
-from deltac.model.select import Selection, owners, select
+from deltac.model.select import Selection, select
 from deltac.operators import Operator, Refusal, get
 from deltac.planning.budget import check_budget
 from deltac.planning.counts import count
@@ -62,7 +63,7 @@ def _place_delta(
     operator = registered.operator(**delta.options)
     before = len(problems)
     places, below = choices(graph, operator, delta.target)
-    selection = select(graph, spec, delta.target, places, problems, below=below)
+    selection = select(graph, spec, delta.target, places, problems, kind=operator.site, below=below)
     if len(problems) > before:
         return [], selection
     overrides = _overrides(spec, graph, delta, selection, registered.operator, below, problems)
@@ -145,7 +146,9 @@ def _overrides(
         before = len(problems)
         whole = f"the target of '{delta.name}'"
         names, target = selection.names, override.target
-        narrowed = select(graph, spec, target, names, problems, below=below, whole=whole)
+        narrowed = select(
+            graph, spec, target, names, problems, kind=cls.site, below=below, whole=whole
+        )
         if len(problems) > before:
             continue
         for other, _, taken in found:

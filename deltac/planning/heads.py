@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from deltac.diagnostics import Problems
+from deltac.model.entries import match_modules
 from deltac.model.fold import shown
 from deltac.model.graph import ModelGraph
 from deltac.model.nearby import endings
-from deltac.model.select import match_modules
 from deltac.planning.plan import HeadParameter
 from deltac.spec import Pattern, Spec
 

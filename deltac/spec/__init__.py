@@ -1,6 +1,7 @@
 """A spec's text becomes a checked `Spec` in which every value keeps its place. Knows no torch."""
 
 from deltac.spec.budget import Budget
+from deltac.spec.language import ROLES, STACKS
 from deltac.spec.load import load_spec, validate
 from deltac.spec.schema import build_schema, load_schema
 from deltac.spec.spec import DeltaSpec, ModelSpec, OverrideSpec, Spec, TargetSpec
@@ -8,6 +9,8 @@ from deltac.spec.target import LayerRange, OutOfRangeError, Pattern, TargetError
 from deltac.spec.yaml import Document, parse
 
 __all__ = [
+    "ROLES",
+    "STACKS",
     "Budget",
     "DeltaSpec",
     "Document",

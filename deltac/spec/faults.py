@@ -49,7 +49,7 @@ def report(document: Document, path: Path, error: ValidationError, problems: Pro
         fix = "write `version: 1`, or install the deltac that the spec was written for"
         problems.add("DLT109", message, span, fix=fix)
     elif rule == "enum":
-        _not_one_of(document, path, error, problems)
+        _not_one_of(document, path, error.instance, schema, problems)
     elif rule in _EMPTY and error.validator_value == 1:
         problems.add("DLT117", f"{key}found {_empty(error.instance)}", span, fix=_empty_fix(path))
     elif rule == "uniqueItems":
@@ -58,6 +58,8 @@ def report(document: Document, path: Path, error: ValidationError, problems: Pro
         problems.add("DLT118", message, entry, fix="keep one of the two")
     elif rule in ("pattern", "maxLength") and path[-1:] == ("name",):
         _bad_name(document, path, error.instance, problems)
+    elif rule == "pattern" and path[-1:] == ("role",):
+        _not_one_of(document, path, error.instance, schema["items"], problems)
     elif rule == "pattern" and (path[:1] == ("budget",) or "layers" in path):
         pass  # values.py reads these and says more
     else:
@@ -152,19 +154,22 @@ def _missing_key(
     problems.add("DLT106", message, document.span(path), notes, fixes.get(key))
 
 
-def _not_one_of(document: Document, path: Path, error: ValidationError, problems: Problems) -> None:
+def _not_one_of(
+    document: Document, path: Path, instance: Any, schema: Mapping[str, Any], problems: Problems
+) -> None:
     span = document.span(path)
-    allowed = error.validator_value
-    word = error.instance if isinstance(error.instance, str) else ""
-    if path[-1:] == ("operator",):
-        notes = [*_letters(word), f"known operators: {', '.join(allowed)}"]
-        message = f"there is no operator `{phrases.short(word)}`"
-        problems.add("DLT107", message, span, notes, did_you_mean(word, allowed))
-        return
-    found = phrases.value(error.instance, span.text)
-    message = f"{_key(path)}found {found}; expected {phrases.expected(error.schema)}"
+    allowed = schema["enum"]
+    word = instance if isinstance(instance, str) else ""
+    for key, code in (("operator", "DLT107"), ("role", "DLT105")):
+        if key in path[-2:] and isinstance(instance, str):
+            notes = [*_letters(word), f"known {key}s: {', '.join(allowed)}"]
+            message = f"there is no {key} `{phrases.short(word)}`"
+            problems.add(code, message, span, notes, did_you_mean(word, allowed))
+            return
+    found = phrases.value(instance, span.text)
+    message = f"{_key(path)}found {found}; expected {phrases.expected(schema)}"
     names = [each for each in allowed if isinstance(each, str)]
-    fix = _null_fix(path) if error.instance is None else did_you_mean(word, names)
+    fix = _null_fix(path) if instance is None else did_you_mean(word, names)
     problems.add("DLT105", message, span, _letters(word), fix)
 
 

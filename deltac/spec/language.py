@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 _NAMES = "[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
@@ -44,6 +45,30 @@ def _mapping(description: str, properties: dict[str, Any], **more: Any) -> dict[
     }
 
 
+def _words(description: str, words: Sequence[str]) -> dict[str, Any]:
+    """One of some words, or a list of them."""
+    # Not re.escape, which escapes the hyphen too: in editors that is no regular expression.
+    form = "^(" + "|".join(word.replace(".", "\\.") for word in words) + ")$"
+    items = {"type": "string", "enum": list(words)}
+    return {**_texts(description), "pattern": form, "examples": list(words), "items": items}
+
+
+#: What a module can be to its model; `deltac.model.roles` finds out.
+ROLES = (
+    "block",
+    *(
+        f"{kind}{part}"
+        for kind in ("attention", "cross-attention")
+        for part in ("", ".query", ".key", ".value", ".output", ".qkv", ".qk", ".kv")
+    ),
+    *(f"mlp{part}" for part in ("", ".gate", ".up", ".down", ".gate-up")),
+    *("moe.router", "moe.experts.gate", "moe.experts.up", "moe.experts.down"),
+    *("mixer", "mixer.in", "mixer.out"),
+    *("linear", "norm", "embedding", "head"),
+)
+#: What a stack of blocks can be called by; `deltac.model.stacks` finds out.
+STACKS = ("encoder", "decoder", "text", "vision", "audio")
+
 _PATTERNS = (
     "Whole trailing segments of a path; `*` is one segment or a part of one, `**` any number, "
     "a leading `/` anchors at the root, `re:` marks a regular expression that matches whole paths."
@@ -55,13 +80,26 @@ _LAYER_FORM = (
 
 _TARGET = _mapping(
     "Which sites. Keys narrow each other, entries of one list add up, `exclude` comes last. Every "
-    "entry must match. Needs `module`, `class` or `parameter`.",
+    "entry must match. Needs `role`, `module`, `class` or `parameter`.",
     {
+        "role": _words(
+            "What modules do in the model, read off its dataflow: the same words on every "
+            "architecture. On `attention`, `mlp` and `block` a weight operator acts on the linears "
+            "in it.",
+            ROLES,
+        ),
         "module": _texts(f"Patterns of module paths. {_PATTERNS}"),
         "class": _texts("Names of module classes, such as Linear."),
         "parameter": _texts(
             "Names of parameters as seen from their module, such as bias or self_attn.q_proj.bias."
         ),
+        "stack": {
+            **_texts(
+                "Stacks of blocks: encoder, decoder, text, vision or audio, as the dataflow has "
+                f"it, or patterns of the path of a list of blocks. {_PATTERNS}"
+            ),
+            "examples": list(STACKS),
+        },
         "layers": {
             "description": f"{_LAYERS} One or a list.",
             "type": ["integer", "string", "array"],

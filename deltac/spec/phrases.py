@@ -71,7 +71,7 @@ def _with_bounds(kind: str, schema: Mapping[str, Any]) -> str:
     if kind in ("integer", "number"):
         return f"{words} {bounds(schema)}".rstrip()
     if kind == "string" and schema.get("examples"):
-        return f"{words} such as {listed(quoted(schema['examples']))}"
+        return f"{words} such as {listed(quoted(schema['examples'][:3]))}"
     return words
 
 

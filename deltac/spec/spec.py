@@ -17,7 +17,7 @@ from deltac.spec.yaml import Document
 #: Keys of a delta that are no options of its operator.
 DELTA_KEYS = ("name", "operator", "target", "overrides", "overlap", "dtype")
 #: Keys of an override that are no options of its operator.
-NARROWING_KEYS = ("module", "class", "parameter", "layers", "exclude")
+NARROWING_KEYS = ("role", "module", "class", "parameter", "stack", "layers", "exclude")
 
 Path = tuple[str | int, ...]
 
@@ -27,18 +27,22 @@ class TargetSpec:
     """Which sites: keys narrow each other, entries of one key add up, `exclude` comes last.
 
     Attributes:
+        role: what modules do in the model, of `deltac.spec.language.ROLES`.
         module: patterns of module paths (`deltac.spec.target.Pattern`).
         class_name: names of module classes.
         parameter: names of parameters, as seen from the module.
+        stack: words of `deltac.spec.language.STACKS`, or patterns of the paths of lists of blocks.
         layers: ranges of layers (`deltac.spec.target.LayerRange`).
         exclude: patterns of module paths to leave out.
         expect: how many sites there must be, if the spec says so.
         path: where in the document; the key `class_name` stands there as `class`.
     """
 
+    role: tuple[str, ...] = ()
     module: tuple[str, ...] = ()
     class_name: tuple[str, ...] = ()
     parameter: tuple[str, ...] = ()
+    stack: tuple[str, ...] = ()
     layers: tuple[str | int, ...] = ()
     exclude: tuple[str, ...] = ()
     expect: int | None = None

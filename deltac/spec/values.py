@@ -39,11 +39,11 @@ def check_values(document: Document, misspelt: Set[Path], problems: Problems) ->
         target = delta.get("target")
         if isinstance(target, dict):
             _target(document, (*path, "target"), target, problems)
-            empty = not target.keys() & {"module", "class", "parameter"}
+            empty = not target.keys() & {"role", "module", "class", "parameter"}
             if empty and (*path, "target") not in misspelt:
                 problems.add(
                     "DLT116",
-                    "a target needs `module`, `class` or `parameter`",
+                    "a target needs `role`, `module`, `class` or `parameter`",
                     document.span((*path, "target")),
                     fix='to mean every module, write `module: "**"`',
                 )
@@ -56,7 +56,7 @@ def check_values(document: Document, misspelt: Set[Path], problems: Problems) ->
 
 
 def _target(document: Document, path: Path, target: dict, problems: Problems) -> None:
-    for key in ("module", "exclude"):
+    for key in ("module", "stack", "exclude"):
         _patterns(document, (*path, key), target.get(key), problems)
     for place, value in _entries((*path, "layers"), target.get("layers")):
         if isinstance(value, str) and value:

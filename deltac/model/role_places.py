@@ -1,0 +1,71 @@
+"""The modules that a role of a target names, for each kind of operator."""
+
+from __future__ import annotations
+
+from deltac.model.graph import ModelGraph
+from deltac.model.residual import residual_after
+from deltac.spec import ROLES
+
+#: Roles of a part of a block that holds linears. It need not be a module: BERT's MLP is two linears of the block.
+REGIONS = ("attention", "cross-attention", "mlp", "mixer")
+#: The linear that ends such a part.
+_LAST = {"mlp": "mlp.down", "mixer": "mixer.out"}
+
+
+def role_places(graph: ModelGraph, role: str, kind: str) -> set[str]:
+    """The paths of the modules that a role means to an operator on sites of one kind.
+
+    A weight operator on a region or a block means the linears in it. An activation operator on a region means the
+    module whose output is the region's: the whole of it, or its last linear where a block keeps no module for the
+    region, or adds the residual inside of it. A parameter operator means what is below the module, or the region's
+    linears where there is none.
+    """
+    exact = set(graph.roles.paths(role))
+    if role == "block" and kind == "weight":
+        blocks = exact
+        return {path for path in graph.roles.paths("linear") if _above(path) & blocks}
+    if role not in REGIONS:
+        return exact
+    own = {path for path, roles in graph.roles.of.items() if _is_part(roles, role)}
+    whole = exact - set(graph.roles.paths("block"))
+    if kind == "weight":
+        inside = {p for p in graph.roles.paths("linear") if _above(p) & whole}
+        return own | {path for path in inside if not _is_other_part(graph, path, role)}
+    if kind == "parameter":
+        return whole | {path for path in own if not _above(path) & whole}
+    ends = {path for path in own if _last(role) in graph.roles.of[path]}
+    direct = {path for path in whole if residual_after(graph, path) is not None}
+    taken = {path for path in ends if not _above(path) & direct}
+    lonely = {path for path in whole - direct if not any(path in _above(end) for end in taken)}
+    return direct | taken | lonely
+
+
+def present_roles(graph: ModelGraph) -> list[str]:
+    """The roles that some module of the model has, in the order of the language."""
+    found = {role for roles in graph.roles.of.values() for role in roles}
+    found |= {region for region in REGIONS if _is_part([*found], region)}
+    return [role for role in ROLES if role in found]
+
+
+def _last(role: str) -> str:
+    return _LAST.get(role, f"{role}.output")
+
+
+def _is_part(roles: list[str], region: str) -> bool:
+    return any(role.startswith(region + ".") for role in roles)
+
+
+def _is_other_part(graph: ModelGraph, path: str, region: str) -> bool:
+    """Whether a linear belongs to another region alone, such as the MLP's in a module that holds both."""
+    roles = graph.roles.of[path]
+    return not _is_part(roles, region) and any(_is_part(roles, each) for each in (*REGIONS, "moe"))
+
+
+def _above(path: str) -> set[str]:
+    """The paths of the modules that a module lies in.
+
+    >>> sorted(_above("h.0.attn"))
+    ['h', 'h.0']
+    """
+    parts = path.split(".")
+    return {".".join(parts[:count]) for count in range(1, len(parts))}
