@@ -43,6 +43,20 @@ class Normal:
 
 
 @dataclass(frozen=True)
+class Uniform:
+    """Uniform between two bounds."""
+
+    low: float
+    high: float
+    name = "uniform"
+
+    def __call__(self, shape: Shape, generator: torch.Generator) -> torch.Tensor:
+        """Values of that shape drawn from the distribution."""
+        values = torch.empty(shape, dtype=torch.float64, device="cpu")
+        return values.uniform_(self.low, self.high, generator=generator)
+
+
+@dataclass(frozen=True)
 class KaimingUniform:
     """Uniform on ±sqrt(6 / ((1 + a²) fan_in)), fan_in the size of the last dimension (He et al., 2015).
 

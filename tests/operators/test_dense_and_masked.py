@@ -1,0 +1,193 @@
+"""full, norm and mask against definitions in plain torch, and norm against PEFT's LayerNorm tuning."""
+
+import peft
+import pytest
+import tiny
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers.pytorch_utils import Conv1D
+
+import deltac
+from deltac.testing import LawsConfig, LawsModel
+
+#: Relative to the largest value: sums of few products in float64 in another order.
+TOLERANCE = 1e-10
+
+
+def _model(base):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        return tiny.randomize(LawsModel(LawsConfig(base=base)), 3).double().eval()
+
+
+def _spec(operator, **options):
+    delta = {"name": "d", "operator": operator, "target": {"module": "block.*"}, **options}
+    return {"version": 1, "heads": [], "deltas": [delta]}
+
+
+def _compiled(base, operator, **options):
+    compiled = tiny.perturb(deltac.compile(_spec(operator, **options), model=_model(base)))
+    compiled.model.double()
+    return compiled
+
+
+def _output(model):
+    return model(input_ids=torch.arange(20).reshape(4, 5) % 10).last_hidden_state
+
+
+def _close(found, expected):
+    assert found.dtype == expected.dtype == torch.float64
+    scale = expected.abs().max().item()
+    assert scale > 0
+    assert (found - expected).abs().max().item() <= TOLERANCE * scale
+
+
+def _compare(mine, reference, pairs):
+    """Outputs, and gradients of a sum of squares: mine by name, the reference's by tensor; both blocks."""
+    found, expected = _output(mine.model), _output(reference)
+    _close(found, expected)
+    with mine.disabled():
+        assert (_output(mine.model) - expected).abs().max() > 0.01, "the delta has no effect"
+    found.pow(2).sum().backward()
+    expected.pow(2).sum().backward()
+    for name, tensor in pairs.items():
+        _close(mine.model.get_parameter(name).grad, tensor.grad)
+
+
+@pytest.mark.parametrize("base", ["linear", "embedding", "layer-norm"])
+def test_full_is_a_weight_that_was_changed(base):
+    mine, reference, pairs = _compiled(base, "full"), _model(base), {}
+    for index in range(2):
+        own = reference.block[index].weight
+        with torch.no_grad():
+            own.add_(mine.model.get_parameter(f"block.{index}.d_D"))
+        pairs[f"block.{index}.d_D"] = own  # dD = dW', which is what fine-tuning gives to W
+    _compare(mine, reference, pairs)
+
+
+def test_full_sees_a_transposed_weight_as_out_by_in():
+    spec = {"operator": "full", "target": {"module": "mlp.c_fc"}, "name": "d"}
+    compiled = tiny.perturb(deltac.compile(tiny.spec("gpt2", spec), model=tiny.base("gpt2")))
+    module = compiled.model.transformer.h[0].mlp.c_fc
+    assert isinstance(module, Conv1D) and module.d_D.shape == module.weight.T.shape
+    x = torch.randn(3, 32)
+    torch.testing.assert_close(module(x), x @ (module.weight + module.d_D.T) + module.bias)
+
+
+@pytest.mark.parametrize("option", [{"gate": True}, {"dropout": 0.1}])
+def test_full_has_no_gate_or_dropout_on_a_vector(option):
+    error = tiny.refused(
+        lambda: deltac.compile(_spec("full", **option), model=_model("layer-norm")), "DLT301"
+    )
+    assert next(iter(option)) in str(error)
+
+
+# PEFT asks transformers for a property that transformers has deprecated.
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
+@pytest.mark.filterwarnings("ignore:Unsupported layer type:UserWarning")
+@pytest.mark.parametrize("base", ["layer-norm", "rms-norm"])
+def test_norm_is_the_layernorm_tuning_of_peft(base):
+    mine = _compiled(base, "norm")
+    config = peft.LNTuningConfig(target_modules=["0", "1"])
+    theirs = peft.get_peft_model(_model(base), config).double()
+    trained = {
+        n.split("ln_tuning_layers.default.")[-1]
+        for n, p in theirs.named_parameters()
+        if p.requires_grad
+    }
+    assert {name.rpartition(".")[2] for name in mine.parameters()} == trained
+    pairs = {}
+    for index in range(2):
+        layer = theirs.base_model.model.block[index].ln_tuning_layers["default"]
+        for name in trained:
+            own = getattr(layer, name)
+            with torch.no_grad():
+                own.copy_(mine.model.get_parameter(f"block.{index}.{name}"))
+            pairs[f"block.{index}.{name}"] = own
+    assert len(pairs) == len(mine.parameters())
+    _compare(mine, theirs, pairs)
+
+
+@pytest.mark.parametrize(
+    ("parts", "ends"),
+    [("both", {"weight", "bias"}), ("scale", {"weight"}), ("shift", {"bias"})],
+)
+def test_norm_trains_every_norm_below_the_target_and_nothing_else(parts, ends):
+    spec = tiny.spec("bert", {"operator": "norm", "parts": parts, "target": {"module": "encoder"}})
+    compiled = deltac.compile(spec, model=tiny.base("bert"))
+    norms = [
+        path
+        for path, module in compiled.model.named_modules()
+        if isinstance(module, nn.LayerNorm) and ".encoder." in path
+    ]
+    assert len(norms) == 4
+    assert set(compiled.parameters("tuned")) == {f"{path}.{end}" for path in norms for end in ends}
+
+
+def test_norm_refuses_a_target_without_norms():
+    spec = tiny.spec("bert", {"operator": "norm", "target": {"module": "self.query"}})
+    tiny.refused(lambda: deltac.plan(spec), "DLT303")
+
+
+class _StraightThrough(torch.autograd.Function):
+    """1[m ≥ 0], whose gradient passes as if it were the identity (Zhao et al., 2020, section 3)."""
+
+    @staticmethod
+    def forward(ctx, m):
+        return torch.where(m < 0, 0.0, 1.0).to(m.dtype)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient
+
+
+class _Masked(nn.Module):
+    def __init__(self, base, m):
+        super().__init__()
+        self.base, self.m = base, nn.Parameter(m.detach().clone())
+
+    def forward(self, x):
+        return F.linear(x, self.base.weight * _StraightThrough.apply(self.m), self.base.bias)
+
+
+def test_mask_is_that_of_the_paper():
+    mine, reference, pairs = _compiled("linear", "mask"), _model("linear"), {}
+    for index in range(2):
+        m = mine.model.get_parameter(f"block.{index}.d_M")
+        assert 0 < (m < 0).sum() < m.numel()
+        reference.block[index] = _Masked(reference.block[index], m)
+        pairs[f"block.{index}.d_M"] = reference.block[index].m
+    _compare(mine, reference, pairs)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_mask_keeps_or_drops_an_element_and_rounds_none(dtype):
+    delta = {"operator": "mask", "target": {"module": "self.query"}, "name": "d"}
+    compiled = tiny.compiled("bert", delta, dtype=dtype)
+    module = compiled.model.bert.encoder.layer[0].attention.self.query
+    kept = module.d_M >= 0
+    assert kept.any() and not kept.all()
+    x = torch.randn(3, 32).to(dtype)
+    with torch.no_grad():
+        expected = F.linear(x, torch.where(kept, module.weight, 0), module.bias)
+        assert torch.equal(module(x), expected)
+
+
+@pytest.mark.parametrize("sparsity", [0, 0.05, 0.5])
+def test_mask_starts_with_the_sparsity_asked_for(sparsity):
+    delta = {"operator": "mask", "target": {"module": "encoder.**.dense"}, "sparsity": sparsity}
+    base = tiny.base("bert")
+    before = tiny.logits(base)
+    compiled = deltac.compile(tiny.spec("bert", delta), model=base)
+    values = torch.cat([m.flatten() for m in compiled.parameters("factor").values()])
+    found = (values < 0).double().mean().item()
+    # Three standard deviations of the share of so many draws.
+    assert abs(found - sparsity) <= 3 * (sparsity * (1 - sparsity) / values.numel()) ** 0.5
+    assert torch.equal(tiny.logits(base), before) == (sparsity == 0)
+    identity = compiled.manifest["deltas"][0]["identity_at_start"]
+    assert identity == (["no"] if sparsity else ["exact"])
+
+
+def test_mask_refuses_a_vector():
+    tiny.refused(lambda: deltac.plan(_spec("mask"), model=_model("layer-norm")), "DLT301")
