@@ -214,7 +214,7 @@ def _initial_values(planned: Plan, base: Mapping[str, torch.Tensor]) -> dict[str
     for name, placement, _, new in planned.added():
         weight = None
         if getattr(new.init, "needs_weight", False):
-            weight = oriented(base[placement.site.path].detach().double().cpu(), placement.site)
+            weight = oriented(base[placement.site.tensor].detach().double().cpu(), placement.site)
         dtype = getattr(torch, placement.dtype_of(new))
         values[name] = initial_value(
             new.init, new.shape, seed=planned.spec.seed, name=name, dtype=dtype, weight=weight

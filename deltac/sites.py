@@ -29,6 +29,29 @@ class ParameterInfo:
 
 
 @dataclass(frozen=True)
+class Rows:
+    """Rows of a weight at even distances: `count` runs of `length` rows, one in each `stride` rows, from `offset` on.
+
+    Such are the queries of a fused projection: one run where query, key and value stand one after the other, one run
+    for each head where they alternate. The weight has count · stride rows.
+    """
+
+    count: int
+    stride: int
+    offset: int
+    length: int
+
+    def __str__(self) -> str:
+        """As a reader counts them.
+
+        >>> str(Rows(1, 96, 32, 32)), str(Rows(4, 24, 0, 8))
+        ('rows 32-63', 'rows 0-7 of every 24')
+        """
+        rows = f"rows {self.offset}-{self.offset + self.length - 1}"
+        return rows if self.count == 1 else f"{rows} of every {self.stride}"
+
+
+@dataclass(frozen=True)
 class Site:
     """One place of a model where one operator acts.
 
@@ -40,11 +63,13 @@ class Site:
             transposed), `embedding`, `conv` (not grouped), `norm` or `other`.
         parameter: name of the parameter in its module, for the kinds `weight` and `parameter`.
         shape: for `weight`, the shape that the operator sees, [out, in] for linears and [out, in · kernel] for
-            convolutions; for `parameter`, its own shape.
+            convolutions; for `parameter`, its own shape. Of a part, the shape of its rows.
         width_in: size of the last dimension of the module's first tensor input x, for `activation` sites.
         width_out: size of the last dimension of the module's output y, for `activation` sites.
         dtype: the base's dtype at this place.
         parameters: all parameters that the module itself owns, by name.
+        part: for a slice of a fused weight, what it makes, such as `query`; else empty.
+        rows: the rows of that slice.
     """
 
     kind: str
@@ -57,8 +82,15 @@ class Site:
     width_out: int | None = None
     dtype: str = "float32"
     parameters: Mapping[str, ParameterInfo] = field(default_factory=dict)
+    part: str = ""
+    rows: Rows | None = None
 
     @property
     def path(self) -> str:
-        """The full name: the module's path, and the parameter's name where the site is one."""
+        """The full name: the module's path, the parameter's name where the site is one, and its part if it has one."""
+        return f"{self.tensor}[{self.part}]" if self.part else self.tensor
+
+    @property
+    def tensor(self) -> str:
+        """The full name without the part: of a weight or parameter, its name in the model."""
         return ".".join(part for part in (self.module, self.parameter) if part)

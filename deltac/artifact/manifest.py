@@ -159,7 +159,7 @@ def _sets(plan: Plan) -> dict[str, Any]:
             placement.full_name(name) for name, new in placement.every.items() if new.trainable
         ]
         if placement.site.kind == "weight":
-            reparameterized.setdefault(placement.site.path, []).extend(names)
+            reparameterized.setdefault(placement.site.tensor, []).extend(names)
         else:
             added += names
     fixed = [name for name, *_, new in plan.added() if not new.trainable]

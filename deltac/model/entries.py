@@ -72,8 +72,10 @@ def owners(name: str) -> set[str]:
 
     >>> sorted(owners("h.0.attn"))
     ['h', 'h.0']
+    >>> "c_attn" in owners("c_attn[query]")
+    True
     """
-    parts = name.split(".")
+    parts = name.replace("[", ".[").split(".")
     return {".".join(parts[:count]) for count in range(1, len(parts))}
 
 
@@ -88,4 +90,17 @@ def _matches(
         places = ((name, graph.block_of(name)) for name in names)
         return frozenset(name for name, place in places if place and place[0] in stacks)
     modules = modules_of(graph, key, text, kind)
+    if key != "role":  # a part of a fused module lies in the module
+        return frozenset(
+            n for n in names if whole_of(n) in modules or (below and owners(n) & modules)
+        )
     return frozenset(n for n in names if n in modules or (below and owners(n) & modules))
+
+
+def whole_of(name: str) -> str:
+    """A name without its part.
+
+    >>> whole_of("h.0.attn.c_attn[query]")
+    'h.0.attn.c_attn'
+    """
+    return name.partition("[")[0]

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from torch import nn
+from torch import fx, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
+from deltac.model.attention import AttentionCall, attention_calls, name_of
+from deltac.model.parts import parts_of
 from deltac.model.quiet import quiet
 from deltac.model.roles import Roles, infer_roles
 from deltac.model.skeleton import build_skeleton, skeleton_of
@@ -71,6 +74,26 @@ class ModelGraph:
     def roles(self) -> Roles:
         """What each module does, read off the run."""
         return infer_roles(self)
+
+    @cached_property
+    def attentions(self) -> list[AttentionCall]:
+        """Every attention call of the run."""
+        return attention_calls(self.trace.graph)
+
+    @cached_property
+    def products(self) -> Mapping[str, list[fx.Node]]:
+        """Path of each linear → the nodes of its products in the run."""
+        found: dict[str, list[fx.Node]] = {}
+        for node in self.trace.graph.nodes:
+            info = self.modules.get(node.meta.get("scope", ""))
+            if info and info.layout == "linear" and name_of(node) in ("linear", "addmm"):
+                found.setdefault(info.path, []).append(node)
+        return found
+
+    @cached_property
+    def parts_of(self) -> Callable[[str], Mapping[str, set[int]]]:
+        """For the path of a fused linear: part, such as `query` → the numbers of the features that make it."""
+        return functools.cache(functools.partial(parts_of, self))
 
     @cached_property
     def stack_words(self) -> Mapping[str, tuple[str, ...]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from deltac.model.graph import ModelGraph
+from deltac.model.parts import FUSED
 from deltac.model.residual import residual_after
 from deltac.spec import ROLES
 
@@ -15,12 +16,14 @@ _LAST = {"mlp": "mlp.down", "mixer": "mixer.out"}
 def role_places(graph: ModelGraph, role: str, kind: str) -> set[str]:
     """The paths of the modules that a role means to an operator on sites of one kind.
 
-    A weight operator on a region or a block means the linears in it. An activation operator on a region means the
-    module whose output is the region's: the whole of it, or its last linear where a block keeps no module for the
-    region, or adds the residual inside of it. A parameter operator means what is below the module, or the region's
-    linears where there is none.
+    A weight operator on a part of a fused linear means its rows, `h.0.attn.c_attn[query]`; on a region or a block the
+    linears in it. An activation operator on a region means the module whose output is the region's: the whole of it, or
+    its last linear where a block keeps no module for the region, or adds the residual inside of it. A parameter
+    operator means what is below the module, or the region's linears where there is none.
     """
     exact = set(graph.roles.paths(role))
+    if kind == "weight":
+        exact |= {f"{path}[{part}]" for path, part in fused_parts(graph, role)}
     if role == "block" and kind == "weight":
         blocks = exact
         return {path for path in graph.roles.paths("linear") if _above(path) & blocks}
@@ -38,6 +41,13 @@ def role_places(graph: ModelGraph, role: str, kind: str) -> set[str]:
     taken = {path for path in ends if not _above(path) & direct}
     lonely = {path for path in whole - direct if not any(path in _above(end) for end in taken)}
     return direct | taken | lonely
+
+
+def fused_parts(graph: ModelGraph, role: str) -> list[tuple[str, str]]:
+    """The fused linears that make what a role names, with the part of their output that it is."""
+    region, _, part = role.rpartition(".")
+    fused = [kind for kind, parts in FUSED.items() if part in parts]
+    return [(path, part) for kind in fused for path in graph.roles.paths(f"{region}.{kind}")]
 
 
 def present_roles(graph: ModelGraph) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from deltac.diagnostics import Problems, Span
-from deltac.model.entries import Entry, Path, entries_of, owners
+from deltac.model.entries import Entry, Path, entries_of, owners, whole_of
 from deltac.model.fold import counted, joined
 from deltac.model.graph import ModelGraph
 from deltac.model.layers import blocks_of
@@ -69,6 +69,10 @@ def select(
         if not entry.matched:
             no_match(graph, spec, entry, kept, names, kind, whole, problems)
     selected = [name for name in names if _in_all_keys(name, kept)]
+    # A list that names a fused module and a part of it adds up to the module.
+    selected = [
+        name for name in selected if whole_of(name) == name or whole_of(name) not in selected
+    ]
     if kept and not selected and len(problems) == before:
         notes = [f"{entry} matches {counted(entry.matched, names)}" for entry in kept]
         message = "the keys of this target narrow each other, and no place fits them all"
@@ -80,8 +84,14 @@ def select(
     selected = _without_excluded(graph, spec, target, selected, problems, sound=sound)
     if len(problems) == before:
         _check_left(spec, target, kept, selected, names, problems)
-    left = {entry.path: entry.matched.intersection(selected) for entry in kept}
+    left = {entry.path: _left_of(entry, selected) for entry in kept}
     return Selection(tuple(selected), left)
+
+
+def _left_of(entry: Entry, selected: Collection[str]) -> frozenset[str]:
+    """What of an entry's matches a target ends with; a part counts as its module where that is selected."""
+    wholes = {whole_of(name) for name in entry.matched}
+    return frozenset(name for name in selected if name in entry.matched or name in wholes)
 
 
 def _in_all_keys(name: str, kept: list[Entry]) -> bool:
@@ -137,7 +147,7 @@ def _check_left(
         return
     keys = {entry.key for entry in kept}
     for entry in kept:
-        if not entry.matched.intersection(selected):
+        if not _left_of(entry, selected):
             others = [f"'{key}'" for key in sorted(keys - {entry.key})]
             others += [f"'{key}'" for key in ("layers", "exclude") if getattr(target, key)]
             message = f"{entry} adds nothing: {joined(others)} leave{'s' * (len(others) == 1)} none of its places"

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import transformers
 from torch import fx
 
-from deltac.model.attention import attention_calls
 from deltac.spec import STACKS, Pattern
 
 if TYPE_CHECKING:
@@ -65,7 +64,7 @@ def _inputs_of(graph: ModelGraph) -> dict[str, frozenset[str]]:
 
 def _by_attention(graph: ModelGraph) -> tuple[set[str], set[str]]:
     """The stacks that decode, and all that have an attention or a mixer."""
-    roles, calls = graph.roles, attention_calls(graph.trace.graph)
+    roles, calls = graph.roles, graph.attentions
     mixers = roles.paths("mixer")
     all_of_them = _stacks(graph, [*mixers, *(call.scope for call in calls)])
     causal = [call.scope for call in calls if _is_causal(graph, call.scope, call.output)]

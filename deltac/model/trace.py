@@ -168,11 +168,7 @@ class _Recorder(TorchFunctionMode):
         """A tensor as its node; a parameter or buffer is read where it is used."""
         if not isinstance(value, torch.Tensor):
             # fx takes only plain values as arguments; others are of no use to the analysis.
-            return (
-                value
-                if isinstance(value, (int, float, str, bool, type(None), torch.dtype))
-                else repr(type(value))
-            )
+            return value if _is_plain(value) else repr(type(value))
         name = self._state.get(id(value))
         if name is not None:
             self.trace.readers.setdefault(name, set()).add(self.scope)
@@ -202,6 +198,14 @@ class _Recorder(TorchFunctionMode):
 def _item(value: Any, index: int) -> Any:
     """One tensor of a call that returns several."""
     return value[index]
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether fx takes a value as an argument that is no tensor."""
+    if isinstance(value, slice):
+        ends = (value.start, value.stop, value.step)
+        return all(end is None or type(end) is int for end in ends)
+    return isinstance(value, (int, float, str, bool, type(None), torch.dtype, type(...)))
 
 
 def _constant() -> None:

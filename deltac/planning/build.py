@@ -19,7 +19,7 @@ from deltac.planning.plan import HeadParameter, Matched, Placement, Plan
 from deltac.planning.position import place
 from deltac.planning.refused import RefusedError
 from deltac.planning.runs import check_runs
-from deltac.planning.sites import candidates, check_candidate, choices
+from deltac.planning.sites import candidates, check_candidate, choices, with_part
 from deltac.planning.yields import check_yields
 from deltac.spec import DeltaSpec, OverrideSpec, Spec
 
@@ -73,7 +73,7 @@ def _place_delta(
     for name, kind, module, parameter in candidates(graph, operator, selection, names):
         own, override = _options_at(name, operator, overrides)
         try:
-            site = check_candidate(graph, kind, module, parameter, names)
+            site = with_part(graph, check_candidate(graph, kind, module, parameter, names), name)
             if kind not in (operator.site, "weight") and not own.parameters(site):
                 continue  # a place that it passes over on its way down, not one it acts on
             site = place(graph, own, site)

@@ -22,7 +22,7 @@ def count(graph: ModelGraph, placements: list[Placement], heads: list[HeadParame
             factors += number
         else:
             added += number
-    names = {graph.tied.get(p.site.path, p.site.path) for p in placements if p.tunes}
+    names = {graph.tied.get(p.site.tensor, p.site.tensor) for p in placements if p.tunes}
     tuned = sum(graph.parameters[name].numel for name in names)
     size += sum(
         graph.parameters[name].numel * ITEM_BYTES[graph.parameters[name].dtype] for name in names

@@ -27,17 +27,18 @@ def check_overlap(
     both: dict[tuple[str, str], list[Placement]] = {}
     tied: dict[tuple[str, str], list[Placement]] = {}
     taken: dict[tuple[str, str], list[Placement]] = {}
-    seen: dict[tuple, Placement] = {}
+    seen: dict[tuple, list[Placement]] = {}
     tuned: dict[str, Placement] = {}
     weights: dict[str, Placement] = {}
     for placement in placements:
         site, delta = placement.site, placement.delta
-        name = graph.tied.get(site.path, site.path)
-        earlier = seen.setdefault(
-            (delta.operator, site.kind, site.module, site.parameter), placement
-        )
+        name = graph.tied.get(site.tensor, site.tensor)
+        same = seen.setdefault((delta.operator, site.kind, site.module, site.parameter), [])
+        # A part of a fused weight meets itself and the whole.
+        earlier = next((p for p in same if site.part in ("", p.site.part) or not p.site.part), None)
+        same.append(placement)
         # Tuned parameters form a union: the same one twice is counted once and means the same.
-        if earlier is not placement and not placement.tunes and not delta.overlap:
+        if earlier is not None and not placement.tunes and not delta.overlap:
             repeated.setdefault((delta.name, earlier.delta.name), []).append(placement)
         if placement.tunes:
             tuned.setdefault(name, placement)

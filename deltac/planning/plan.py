@@ -56,8 +56,10 @@ class Placement:
         return own if at_root else f"{self.site.module}.{own}"
 
     def own_name(self, parameter: str) -> str:
-        """The name of an added parameter in the module that owns it."""
-        return f"{self.delta.name}_{parameter}"
+        """The name of an added parameter in the module that owns it: `<delta>_<parameter>`, or
+        `<delta>_<part>_<parameter>` where the site is a part of a fused weight."""
+        part = f"{self.site.part}_" if self.site.part and parameter not in self.shared else ""
+        return f"{self.delta.name}_{part}{parameter}"
 
     def dtype_of(self, new: NewParameter) -> str:
         """The dtype of an added parameter."""
@@ -193,7 +195,7 @@ class Plan:
         for placement in self.placements:
             if placement.tunes:
                 found.setdefault(
-                    self.graph.tied.get(placement.site.path, placement.site.path), placement
+                    self.graph.tied.get(placement.site.tensor, placement.site.tensor), placement
                 )
         return found
 

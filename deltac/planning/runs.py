@@ -62,7 +62,7 @@ def check_runs(
 
 def _runs(graph: ModelGraph, placement: Placement) -> bool:
     site = placement.site
-    name = graph.tied.get(site.path, site.path)
+    name = graph.tied.get(site.tensor, site.tensor)
     if site.kind == "parameter" or (site.kind == "weight" and _is_tied(graph, name)):
         # Of a tied weight, another module may be the one that runs.
         return name in graph.trace.readers
@@ -72,9 +72,9 @@ def _runs(graph: ModelGraph, placement: Placement) -> bool:
 def _readers(graph: ModelGraph, placement: Placement) -> set[str]:
     """Paths of the modules that read a placement's weight, but do not own it."""
     site = placement.site
-    if site.kind != "weight" or _is_tied(graph, site.path):
+    if site.kind != "weight" or _is_tied(graph, site.tensor):
         return set()
-    return graph.trace.readers.get(site.path, set()) - {site.module}
+    return graph.trace.readers.get(site.tensor, set()) - {site.module}
 
 
 def _is_tied(graph: ModelGraph, name: str) -> bool:

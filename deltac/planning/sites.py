@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 
+from deltac.model.entries import whole_of
 from deltac.model.graph import ModelGraph
 from deltac.model.nearby import weights_of
+from deltac.model.parts import NoPartsError, rows_of
+from deltac.model.role_places import fused_parts
 from deltac.model.select import Selection
 from deltac.operators import Operator
 from deltac.planning.refused import RefusedError
@@ -19,10 +23,16 @@ def choices(graph: ModelGraph, operator: Operator, target: TargetSpec) -> tuple[
     A weight operator takes modules, or parameters where the target says `parameter`; an activation operator modules; a
     parameter operator the parameters below the modules, and with `add` the modules too.
     """
+    parts: dict[str, list[str]] = {}
+    for role in target.role:
+        for path, part in fused_parts(graph, role):
+            parts.setdefault(path, []).append(part)
     names, below = [], operator.site == "parameter" or bool(target.parameter)
     for path, info in graph.modules.items():
         if path and (not below or ("activation" in operator.kinds and not target.parameter)):
             names.append(path)
+        if operator.site == "weight" and not below:
+            names += [f"{path}[{part}]" for part in parts.get(path, ())]
         if below:
             names += [f"{path}.{own}" if path else own for own in info.parameters]
     return names, below
@@ -48,8 +58,29 @@ def candidates(
                 yield name, "activation", name, ""
         elif is_module:
             yield name, operator.site, name, "weight" if operator.site == "weight" else ""
+        elif whole_of(name) != name:
+            yield name, "weight", whole_of(name), "weight"
         else:
             yield name, operator.site, *_owner(name)
+
+
+def with_part(graph: ModelGraph, site: Site, name: str) -> Site:
+    """The site at the rows that a name such as `h.0.attn.c_attn[query]` says; any other as it is.
+
+    Raises:
+        RefusedError: DLT307 (the rows can't be told).
+    """
+    _, _, part = name.partition("[")
+    if not part:
+        return site
+    part = part.removesuffix("]")
+    try:
+        rows = rows_of(graph, site.module, part)
+    except NoPartsError as error:
+        fix = "take the whole fused weight, with its own role"
+        raise RefusedError("DLT307", str(error), fix) from error
+    shape = (rows.count * rows.length, *site.shape[1:])
+    return replace(site, part=part, rows=rows, shape=shape)
 
 
 def check_candidate(

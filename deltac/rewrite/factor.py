@@ -4,6 +4,7 @@
     linear(x, B @ A)        → linear(linear(x, A), B)
     embedding(i, W + s·D)   → embedding(i, W) + s·embedding(i, D)
     embedding(i, B @ A)     → embedding(i, B) @ A
+    linear(x, rows of D)    → those features of linear(x, D)
 
 The base's call, bias included, stays a node, so an added term that is zero changes no bit. A product of two matrices is
 never formed: its gradient alone would cost more than the two thin products, at any number of tokens.
@@ -16,6 +17,7 @@ from torch import fx
 from torch.nn import functional as F
 
 from deltac.planning import Placement
+from deltac.rewrite.rows import add_features, spread_rows
 from deltac.rewrite.source import drop_unused
 from deltac.rewrite.weight_function import (
     WeightFunction,
@@ -24,6 +26,7 @@ from deltac.rewrite.weight_function import (
     subfunction,
     trace_weight,
     weight_function,
+    whole_shape,
 )
 
 _LINEAR = {F.linear, torch._C._nn.linear}
@@ -62,7 +65,7 @@ def factor(graph: fx.Graph) -> None:
 def _whole_terms(placement: Placement) -> list[tuple[float, fx.Node]] | None:
     """The added terms, each with its factor; None where there are none or one is broadcast over the weight."""
     terms = additive_part(trace_weight(placement))
-    whole = tuple(placement.site.shape)
+    whole = tuple(whole_shape(placement.site))
     return terms if all(tuple(t.meta["value"].shape) == whole for _, t in terms or ()) else None
 
 
@@ -111,6 +114,10 @@ def _split(
             training = graph.get_attr("training")
             x = graph.call_function(F.dropout, (x, placement.operator.input_dropout, training))
         for number, (scale, term) in enumerate(terms):
+            if term.target is spread_rows:
+                part = _apply(graph, consumer, x, dtype, placement, term.args[0], number)
+                total = graph.call_function(add_features, (total, part, scale, *term.args[1:]))
+                continue
             part = _apply(graph, consumer, x, dtype, placement, term, number)
             scaling = {} if scale == 1.0 else {"alpha": scale}
             total = graph.call_function(torch.add, (total, part), scaling)

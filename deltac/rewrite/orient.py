@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple
+
 import torch
 from torch import fx
 from transformers.pytorch_utils import Conv1D
 
+from deltac.rewrite.rows import take_rows
 from deltac.sites import Site
 
 
 def oriented(weight: torch.Tensor, site: Site) -> torch.Tensor:
-    """A weight of the base in the shape that operators see; a view where it can be."""
+    """A weight of the base, or the site's rows of it, in the shape that operators see; a view where it can be."""
     if site.module_class == Conv1D.__name__:
-        return weight.t()
-    return weight.flatten(1) if site.layout == "conv" else weight
+        weight = weight.t()
+    elif site.layout == "conv":
+        weight = weight.flatten(1)
+    return take_rows(weight, *astuple(site.rows)) if site.rows else weight
 
 
 def restored(weight: torch.Tensor, site: Site, like: torch.Tensor) -> torch.Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,8 +12,9 @@ import torch
 from torch import fx
 
 from deltac.planning import Placement
+from deltac.rewrite.rows import put_rows, spread_rows, take_rows
 from deltac.rewrite.source import Source, drop_unused, source_of
-from deltac.sites import Shape
+from deltac.sites import Rows, Shape, Site
 
 
 @dataclass(frozen=True)
@@ -101,16 +102,18 @@ def value_of(node: fx.Node) -> Any:
 def trace_weight(placement: Placement) -> fx.Graph:
     """The graph of the placement's `weight`: a placeholder for w, then those that it reads of its parameters' own
     names in the module, and of `training`."""
-    return _trace(placement.operator.weight, "w", placement.site.shape, placement)
+    return _trace(placement.operator.weight, "w", placement)
 
 
 def trace_bias(placement: Placement) -> fx.Graph:
     """The same of the placement's `bias`, with a placeholder for b."""
-    return _trace(placement.operator.bias, "b", placement.site.shape[:1], placement)
+    return _trace(placement.operator.bias, "b", placement)
 
 
-def _trace(function: Callable, first: str, shape: Shape, placement: Placement) -> fx.Graph:
+def _trace(function: Callable, first: str, placement: Placement) -> fx.Graph:
     tracer = _Tracer(fx.Graph())
+    rows = placement.site.rows
+    shape = whole_shape(placement.site)[: None if first == "w" else 1]
 
     def placeholder(name: str, value: Any) -> fx.Proxy:
         node = tracer.graph.placeholder(name)
@@ -126,15 +129,43 @@ def _trace(function: Callable, first: str, shape: Shape, placement: Placement) -
         for name, new in placement.every.items()
     }
     p["training"] = placeholder("training", True)
-    result = function(subject, SimpleNamespace(**p))
+    own = _call(tracer, take_rows, subject, *astuple(rows)) if rows else subject
+    result = function(own, SimpleNamespace(**p))
     if not isinstance(result, fx.Proxy):
         raise TypeError(f"{first}' is {type(result).__name__}, not a tensor made from {first}")
+    if rows:
+        result = _put_back(tracer, subject, own, result, rows)
     tracer.graph.output(result.node)
     drop_unused(tracer.graph)
     for node in list(tracer.graph.nodes)[1:]:
         if node.op == "placeholder" and not node.users:
             tracer.graph.erase_node(node)
     return tracer.graph
+
+
+def whole_shape(site: Site) -> Shape:
+    """The shape of the weight that a site is in, as operators see it; of a part, more rows than the site's own."""
+    rows = site.rows
+    return (rows.count * rows.stride, *site.shape[1:]) if rows else site.shape
+
+
+def _put_back(
+    tracer: _Tracer, whole: fx.Proxy, own: fx.Proxy, result: fx.Proxy, rows: Rows
+) -> fx.Proxy:
+    """W' of a whole fused weight, from the new value of its part; a sum where the operator adds."""
+    terms = _added_to(own.node, result.node)
+    shape = own.node.meta["value"].shape
+    if terms is None or any(node.meta["value"].shape != shape for _, node in terms):
+        return _call(tracer, put_rows, whole, result, *astuple(rows))
+    total = whole
+    for factor, node in terms:
+        term = _call(tracer, spread_rows, tracer.proxy(node), *astuple(rows))
+        total = total + (term if factor == 1.0 else factor * term)
+    return total
+
+
+def _call(tracer: _Tracer, function: Callable, *args: Any) -> fx.Proxy:
+    return tracer.create_proxy("call_function", function, args, {})
 
 
 def weight_function(name: str, graph: fx.Graph, *, replaces_first: bool = False) -> WeightFunction:
@@ -147,8 +178,11 @@ def additive_part(graph: fx.Graph) -> list[tuple[float, fx.Node]] | None:
 
     A term doesn't depend on W. `w + s * (B @ A)` gives `[(s, B @ A)]`.
     """
-    w = next(iter(graph.nodes))
     output = next(node for node in graph.nodes if node.op == "output").args[0]
+    return _added_to(next(iter(graph.nodes)), output)
+
+
+def _added_to(w: fx.Node, output: fx.Node) -> list[tuple[float, fx.Node]] | None:
     terms = [(factor, node) for factor, node in _terms(output, 1.0)]
     own = [(factor, node) for factor, node in terms if node is w]
     rest = [(factor, node) for factor, node in terms if node is not w]

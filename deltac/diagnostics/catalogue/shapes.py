@@ -47,4 +47,12 @@ CODES = (
         wrong="{operator: lora, target: {module: rel_embeddings}}  # DeBERTa",
         right="{operator: lora, target: {module: [query_proj, value_proj]}}",
     ),
+    Code(
+        "DLT307",
+        "no-rows",
+        "The role is a part of a fused weight (query, key and value at once), and the run doesn't show which rows make "
+        "that part: they are mixed before the parts are taken apart.",
+        wrong="{operator: lora, target: {role: attention.query}}  # fused and mixed",
+        right="{operator: lora, target: {role: attention.qkv}}",
+    ),
 )

@@ -1,0 +1,168 @@
+"""The rows of a fused projection that make its query, key and value (or gate and up), read off the traced run.
+
+What the model does with the fused output is replayed on the numbers of its features: views, splits and transposes move
+numbers and keep them, so that where the query enters its attention, the numbers say which rows of the weight made it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import fx
+
+from deltac.model.attention import name_of
+from deltac.sites import Rows
+
+if TYPE_CHECKING:
+    from deltac.model.graph import ModelGraph
+
+#: Parts of each kind of fused projection.
+FUSED = {
+    "qkv": ("query", "key", "value"),
+    "qk": ("query", "key"),
+    "kv": ("key", "value"),
+    "gate-up": ("gate", "up"),
+}
+_MOVES = {
+    "view", "reshape", "transpose", "permute", "movedim", "split", "split_with_sizes", "chunk", "unbind", "__getitem__",
+    "_item", "unflatten", "flatten", "narrow", "expand", "broadcast_to", "expand_as", "squeeze", "unsqueeze",
+    "repeat_interleave", "swapaxes", "t", "__get__", "tensor_split", "select", "_unsafe_view", "swapdims",
+}  # fmt: skip
+#: Elementwise: each feature stays where it is.
+_KEEPS = {
+    "contiguous",
+    "clone",
+    "to",
+    "float",
+    "type_as",
+    "clamp",
+    "clamp_",
+    "clip",
+    "detach",
+    "dropout",
+    "half",
+}
+_PRODUCTS = {"matmul", "__matmul__", "bmm", "baddbmm", "einsum", "linear", "addmm"}
+_ACTIVATIONS = {
+    "gelu", "silu", "relu", "sigmoid", "tanh", "quick_gelu", "silu_", "relu_", "erf", "leaky_relu", "mish", "square",
+    "pow", "softplus", "hardswish",
+}  # fmt: skip
+
+
+class NoPartsError(Exception):
+    """The rows of a fused projection can't be told; the message says why."""
+
+
+def rows_of(graph: ModelGraph, path: str, part: str) -> Rows:
+    """The rows of the weight of a fused linear that make one part of it.
+
+    Raises:
+        NoPartsError: the parts overlap, or their rows follow no regular pattern.
+    """
+    found = graph.parts_of(path)
+    if part not in found:
+        raise NoPartsError(f"no way was found from its output to the {part}")
+    for other, taken in found.items():
+        if other != part and taken & found[part]:
+            raise NoPartsError(f"what it makes is mixed before {part} and {other} are taken apart")
+    rows = regular(found[part], graph.site("weight", path, "weight").shape[0])
+    if rows is None:
+        raise NoPartsError(f"the rows of the {part} follow no regular pattern")
+    return rows
+
+
+def parts_of(graph: ModelGraph, path: str) -> Mapping[str, set[int]]:
+    """The numbers of the features of a fused linear that go into each part."""
+    moved = _replay(graph.products.get(path, ()))
+    place = graph.modules[path].stack
+    found: dict[str, set[int]] = {}
+    for call in graph.attentions:
+        if graph.stack_at(call.scope) == place:
+            for part in ("query", "key", "value"):
+                numbers = set().union(*_reaching(getattr(call, part), moved))
+                found[part] = found.get(part, set()) | numbers
+    if not any(found.values()):
+        for down in graph.roles.paths("mlp.down"):
+            if graph.modules[down].stack == place:
+                plain, active = _gate_and_up(graph.products[down], moved)
+                found = {"gate": active, "up": plain}
+    return {part: numbers for part, numbers in found.items() if numbers}
+
+
+def regular(numbers: Iterable[int], whole: int) -> Rows | None:
+    """The rows as equal runs at equal distances; None where they aren't.
+
+    >>> regular([0, 1, 6, 7], 12)
+    Rows(count=2, stride=6, offset=0, length=2)
+    >>> regular([4, 5, 6, 7], 12)
+    Rows(count=1, stride=12, offset=4, length=4)
+    >>> regular([0, 1, 5], 12) is None
+    True
+    """
+    ordered = sorted(numbers)
+    starts = [n for n, before in zip(ordered, [-2, *ordered], strict=False) if n != before + 1]
+    length, left = divmod(len(ordered), len(starts))
+    stride, rest = divmod(whole, len(starts))
+    found = Rows(len(starts), stride, starts[0], length)
+    runs = [i * stride + starts[0] + k for i in range(len(starts)) for k in range(length)]
+    return found if not left and not rest and runs == ordered else None
+
+
+def _replay(products: Iterable[fx.Node]) -> dict[fx.Node, Any]:
+    """Every value that only moves a linear's features about, as the features' numbers."""
+    moved: dict[fx.Node, Any] = {}
+    waiting: list[fx.Node] = []
+    for node in products:
+        shape = node.meta["shape"]
+        moved[node] = torch.arange(shape[-1]).expand(shape)
+        waiting += node.users
+    while waiting:
+        node = waiting.pop()
+        parents = node.all_input_nodes
+        if node in moved or not all(parent in moved for parent in parents):
+            continue
+        if name_of(node) in _KEEPS:
+            moved[node] = moved[parents[0]]
+        elif name_of(node) in _MOVES:
+            args, kwargs = fx.node.map_arg((node.args, node.kwargs), moved.__getitem__)
+            try:
+                moved[node] = node.target(*args, **kwargs)
+            except (RuntimeError, TypeError, IndexError):
+                continue  # it moves features in a way that numbers don't follow
+        waiting += node.users if node in moved else ()
+    return moved
+
+
+def _reaching(start: fx.Node, moved: Mapping[fx.Node, Any]) -> tuple[set[int], set[int]]:
+    """The features that a value is computed from: those that go in as they are, and those behind an activation."""
+    plain: set[int] = set()
+    active: set[int] = set()
+    stack, seen = [(start, False)], set()
+    while stack:
+        node, passed = stack.pop()
+        if (node, passed) in seen:
+            continue
+        seen.add((node, passed))
+        value = moved.get(node)
+        if isinstance(value, torch.Tensor):
+            (active if passed else plain).update(value.unique().tolist())
+        elif name_of(node) not in _PRODUCTS:
+            passed = passed or name_of(node) in _ACTIVATIONS
+            stack += [(parent, passed) for parent in node.all_input_nodes]
+    return plain, active
+
+
+def _gate_and_up(
+    downs: Iterable[fx.Node], moved: Mapping[fx.Node, Any]
+) -> tuple[set[int], set[int]]:
+    """Of what the last linear of an MLP reads: the features of up, and those of the gate."""
+    plain: set[int] = set()
+    active: set[int] = set()
+    for down in downs:
+        source = next(node for node in down.all_input_nodes if node.op != "get_attr")
+        for numbers, more in zip((plain, active), _reaching(source, moved), strict=True):
+            numbers |= more
+    # An activation written out as x · sigmoid(x) reads the gate plainly, too.
+    return plain - active, active

@@ -1,0 +1,209 @@
+"""Parts of fused projections: a delta on the query moves the query and nothing else, whatever rows it has."""
+
+import pytest
+import tiny
+import torch
+import transformers
+from torch.nn import functional as F
+from transformers.models.bloom.modeling_bloom import BloomAttention
+from transformers.models.codegen.modeling_codegen import CodeGenAttention
+
+import deltac
+
+SMALL = {
+    "vocab_size": 67, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0, "hidden_size": 32,
+    "num_hidden_layers": 2, "num_attention_heads": 4,
+}  # fmt: skip
+WIDE = SMALL | {"intermediate_size": 48, "max_position_embeddings": 64}
+
+
+def _one_after_another(sizes):
+    """Rows of query, key and value where each stands whole after the other."""
+    starts = [0, sizes[0], sizes[0] + sizes[1]]
+    names = ("query", "key", "value")
+    return {n: list(range(a, a + s)) for n, a, s in zip(names, starts, sizes, strict=True)}
+
+
+def _by_head(groups, sizes):
+    """Rows where each group of heads holds its queries, its key and its value."""
+    whole = _one_after_another(sizes)
+    step = sum(sizes)
+    return {n: [g * step + r for g in range(groups) for r in rows] for n, rows in whole.items()}
+
+
+#: Config, path of the fused weight in block 0, and the rows as each architecture's own code takes them apart.
+MODELS = {
+    "gpt2": (
+        tiny.ARCHITECTURES["gpt2"]["config"],
+        "transformer.h.0.attn.c_attn",
+        _one_after_another([32, 32, 32]),
+    ),
+    "gpt-neox": (
+        {"model_type": "gpt_neox", **WIDE},
+        "gpt_neox.layers.0.attention.query_key_value",
+        _by_head(4, [8, 8, 8]),
+    ),
+    "bloom": (
+        {"model_type": "bloom", **SMALL, "n_layer": 2, "n_head": 4},
+        "transformer.h.0.self_attention.query_key_value",
+        _by_head(4, [8, 8, 8]),
+    ),
+    "phi3": (
+        {"model_type": "phi3", **WIDE, "num_key_value_heads": 2},
+        "model.layers.0.self_attn.qkv_proj",
+        _one_after_another([32, 16, 16]),
+    ),
+    "codegen": (
+        {"model_type": "codegen", "n_layer": 2, "n_embd": 64, "n_head": 4, "rotary_dim": 8, "n_positions": 64,
+         "vocab_size": 67, "bos_token_id": 1, "eos_token_id": 2},
+        "transformer.h.0.attn.qkv_proj",
+        {name: [48 * g + 16 * at + r for g in range(4) for r in range(16)]
+         for at, name in ((0, "query"), (2, "key"), (1, "value"))},
+    ),
+}  # fmt: skip
+PARTS = ("query", "key", "value")
+CASES = [(name, part) for name in MODELS for part in PARTS]
+
+
+def make(name, seed=0):
+    config = transformers.AutoConfig.for_model(**MODELS[name][0])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = transformers.AutoModelForCausalLM.from_config(config).eval()
+    return tiny.randomize(model, seed).double()
+
+
+def spec(name, deltas):
+    model = {"class": "AutoModelForCausalLM", "config": dict(MODELS[name][0])}
+    return {"version": 1, "name": "fused", "model": model, "deltas": deltas}
+
+
+def lora(part, **more):
+    return {"operator": "lora", "rank": 3, "alpha": 6, "dtype": "base"} | {
+        "target": {"role": part, "layers": 0}, **more}  # fmt: skip
+
+
+def compiled(name, *deltas):
+    return deltac.compile(spec(name, list(deltas)), model=make(name))
+
+
+def entering(model, name, monkeypatch):
+    """What enters the attention of block 0: query, key and value."""
+    seen = []
+    with monkeypatch.context() as patch:
+        if name == "bloom":
+            own = BloomAttention._reshape
+
+            def reshape(self, fused):
+                seen.append(own(self, fused))
+                return seen[-1]
+
+            patch.setattr(BloomAttention, "_reshape", reshape)
+        else:
+            # CodeGen keeps its own attention, a method; the others call the function of torch.
+            own_method = name == "codegen"
+            place = (
+                (CodeGenAttention, "_attn") if own_method else (F, "scaled_dot_product_attention")
+            )
+            attend = getattr(*place)
+
+            def record(*args, **more):
+                seen.append(args[own_method : own_method + 3])
+                return attend(*args, **more)
+
+            patch.setattr(*place, record)
+        tiny.logits(model)
+    return dict(zip(PARTS, seen[0], strict=True))
+
+
+@pytest.mark.parametrize(("name", "part"), CASES)
+def test_a_delta_on_a_part_moves_that_part_alone(name, part, monkeypatch):
+    delta = compiled(name, lora(f"attention.{part}"))
+    before = entering(delta.model, name, monkeypatch)
+    tiny.perturb(delta)
+    after = entering(delta.model, name, monkeypatch)
+    moved = [each for each in PARTS if not torch.equal(before[each], after[each])]
+    assert moved == [part]
+    # Every head of it moves, not some rows.
+    change = (after[part] - before[part]).abs().amax(dim=(0, 2, 3))
+    assert change.min() > 1e-6
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_it_equals_the_base_with_these_rows_changed(name):
+    delta = compiled(name, lora(["attention.query", "attention.value"]))
+    assert torch.equal(tiny.logits(delta.model), tiny.logits(make(name)))
+    tiny.perturb(delta)
+    _, path, rows = MODELS[name]
+    tensors = delta.parameters()
+    base = make(name)
+    weight = base.get_submodule(path).weight
+    with torch.no_grad():
+        matrix = weight.t() if name == "gpt2" else weight
+        for part in ("query", "value"):
+            a, b = (tensors[f"{path}.lora_{part}_{factor}"] for factor in "AB")
+            assert b.shape[0] == len(rows[part])
+            matrix[rows[part]] += 2.0 * (b @ a)
+    expected = tiny.logits(base)
+    assert not torch.allclose(expected, tiny.logits(make(name)))
+    torch.testing.assert_close(tiny.logits(delta.model), expected, rtol=1e-10, atol=1e-10)
+
+
+def test_two_parts_differ_by_override_and_one_code_serves_all_layers():
+    override = {"role": "attention.value", "rank": 5}
+    low = lora(["attention.query", "attention.value"], overrides=[override])
+    low["target"].pop("layers")
+    delta = compiled("gpt-neox", low)
+    shapes = {name: list(p.shape) for name, p in delta.parameters().items() if ".0." in name}
+    path = "gpt_neox.layers.0.attention.query_key_value.lora"
+    assert shapes == {
+        f"{path}_query_A": [3, 32],
+        f"{path}_query_B": [32, 3],
+        f"{path}_value_A": [5, 32],
+        f"{path}_value_B": [32, 5],
+    }
+    layers = [delta.model.gpt_neox.layers[at].attention.query_key_value for at in (0, 1)]
+    assert type(layers[0]) is type(layers[1])
+
+
+def test_gate_and_up_of_a_fused_mlp():
+    delta = tiny.perturb(compiled("phi3", lora("mlp.gate")))
+    base = make("phi3")
+    weight = base.model.layers[0].mlp.gate_up_proj.weight
+    tensors = delta.parameters()
+    a, b = (tensors[f"model.layers.0.mlp.gate_up_proj.lora_gate_{factor}"] for factor in "AB")
+    with torch.no_grad():
+        weight[:48] += 2.0 * (b @ a)
+    torch.testing.assert_close(tiny.logits(delta.model), tiny.logits(base), rtol=1e-10, atol=1e-10)
+
+
+def test_a_whole_list_takes_the_whole_module():
+    plan = deltac.plan(spec("gpt2", [lora(["attention", "attention.query"])]))
+    assert plan.matched["lora"].sites == (
+        "transformer.h.0.attn.c_attn.weight",
+        "transformer.h.0.attn.c_proj.weight",
+    )
+    assert plan.matched["lora"].entries == {"role: attention": 2, "role: attention.query": 1}
+
+
+def test_the_names_say_the_part():
+    plan = deltac.plan(spec("gpt2", [lora("attention.query")]))
+    (placement,) = plan.placements
+    assert placement.site.path == "transformer.h.0.attn.c_attn.weight[query]"
+    assert placement.site.shape == (32, 32)
+    assert placement.full_name("A") == "transformer.h.0.attn.c_attn.lora_query_A"
+    assert plan.counts.delta == 2 * 3 * 32
+
+
+def test_a_part_and_its_whole_meet():
+    deltas = [lora("attention.qkv"), lora("attention.query", name="second")]
+    tiny.refused(lambda: deltac.plan(spec("gpt2", deltas)), "DLT401")
+    deltas = [lora("attention.key"), lora("attention.query", name="second")]
+    assert len(deltac.plan(spec("gpt2", deltas)).placements) == 2
+
+
+def test_save_and_load(tmp_path):
+    delta = tiny.perturb(compiled("bloom", lora(["attention.query", "attention.key"])))
+    delta.save(tmp_path / "out")
+    again = deltac.load(tmp_path / "out", model=make("bloom"))
+    assert torch.equal(tiny.logits(again.model), tiny.logits(delta.model))
