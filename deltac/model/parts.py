@@ -44,6 +44,17 @@ _KEEPS = {
     "dropout",
     "half",
 }
+#: New memory in the shape of another tensor: nothing of its values.
+_FRESH = {
+    "new_empty",
+    "new_zeros",
+    "new_ones",
+    "new_full",
+    "empty_like",
+    "zeros_like",
+    "ones_like",
+    "full_like",
+}
 _PRODUCTS = {"matmul", "__matmul__", "bmm", "baddbmm", "einsum", "linear", "addmm"}
 _ACTIVATIONS = {
     "gelu", "silu", "relu", "sigmoid", "tanh", "quick_gelu", "silu_", "relu_", "erf", "leaky_relu", "mish", "square",
@@ -148,7 +159,7 @@ def _reaching(start: fx.Node, moved: Mapping[fx.Node, Any]) -> tuple[set[int], s
         value = moved.get(node)
         if isinstance(value, torch.Tensor):
             (active if passed else plain).update(value.unique().tolist())
-        elif name_of(node) not in _PRODUCTS:
+        elif name_of(node) not in _PRODUCTS | _FRESH:
             passed = passed or name_of(node) in _ACTIVATIONS
             stack += [(parent, passed) for parent in node.all_input_nodes]
     return plain, active

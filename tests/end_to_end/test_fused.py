@@ -4,11 +4,15 @@ import pytest
 import tiny
 import torch
 import transformers
+from torch import nn
 from torch.nn import functional as F
+from transformers.modeling_outputs import BaseModelOutput
 from transformers.models.bloom.modeling_bloom import BloomAttention
 from transformers.models.codegen.modeling_codegen import CodeGenAttention
+from unfactored_operator import Unfactored
 
 import deltac
+from deltac.testing import registered
 
 SMALL = {
     "vocab_size": 67, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0, "hidden_size": 32,
@@ -200,6 +204,70 @@ def test_a_part_and_its_whole_meet():
     tiny.refused(lambda: deltac.plan(spec("gpt2", deltas)), "DLT401")
     deltas = [lora("attention.key"), lora("attention.query", name="second")]
     assert len(deltac.plan(spec("gpt2", deltas)).placements) == 2
+
+
+class MixedConfig(transformers.PreTrainedConfig):
+    """The config of `Mixed`."""
+
+    model_type = "mixed"
+
+
+class MixedBlock(nn.Module):
+    """A block whose query, key and value are mixed before they are taken apart."""
+
+    def __init__(self):
+        super().__init__()
+        self.qkv = nn.Linear(8, 24)
+
+    def forward(self, x):
+        q, k, v = self.qkv(x).cumsum(-1).chunk(3, -1)
+        return x + F.scaled_dot_product_attention(q, k, v)
+
+
+class Mixed(transformers.PreTrainedModel):
+    """One such block."""
+
+    config_class = MixedConfig
+    main_input_name = "input_ids"
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.embed = nn.Embedding(20, 8)
+        self.blocks = nn.ModuleList([MixedBlock()])
+        self.post_init()
+
+    def _init_weights(self, module):
+        """Leaves every module as its constructor made it."""
+
+    def forward(self, input_ids):
+        return BaseModelOutput(last_hidden_state=self.blocks[0](self.embed(input_ids)))
+
+
+def test_parts_that_are_mixed_are_refused():
+    found = {
+        "version": 1,
+        "name": "mixed",
+        "deltas": [{"operator": "lora", "rank": 2, "target": {"role": "attention.query"}}],
+    }
+    model = Mixed(MixedConfig())
+    error = tiny.refused(lambda: deltac.plan(found, model=model), "DLT307")
+    assert "mixed before query and key" in str(error)
+    found["deltas"][0]["target"]["role"] = "attention.qkv"
+    assert len(deltac.plan(found, model=model).placements) == 1
+
+
+def test_an_operator_that_is_no_sum_changes_its_rows_alone():
+    with registered(Unfactored):
+        delta = compiled(
+            "gpt-neox", {"operator": "unfactored", "target": lora("attention.key")["target"]}
+        )
+        tiny.perturb(delta)
+    _, path, rows = MODELS["gpt-neox"]
+    base = make("gpt-neox")
+    change = delta.parameters()[f"{path}.unfactored_key_d"].double()
+    with torch.no_grad():
+        base.get_submodule(path).weight[rows["key"]] *= 1 + change
+    torch.testing.assert_close(tiny.logits(delta.model), tiny.logits(base), rtol=1e-10, atol=1e-10)
 
 
 def test_save_and_load(tmp_path):
