@@ -211,10 +211,14 @@ def _state(prepared: Prepared) -> DeltaState:
 def _initial_values(planned: Plan, base: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The initial value of every added parameter; `base` holds the weights that some are made from."""
     values = {}
+    read, weight = None, None
     for name, placement, _, new in planned.added():
-        weight = None
-        if getattr(new.init, "needs_weight", False):
-            weight = oriented(base[placement.site.tensor].detach().double().cpu(), placement.site)
+        if not getattr(new.init, "needs_weight", False):
+            read, weight = None, None
+        elif read is not placement.site:
+            # One tensor for all values of a site, so that an initialiser decomposes a weight once.
+            read = placement.site
+            weight = oriented(base[read.tensor].detach().double().cpu(), read)
         dtype = getattr(torch, placement.dtype_of(new))
         values[name] = initial_value(
             new.init, new.shape, seed=planned.spec.seed, name=name, dtype=dtype, weight=weight

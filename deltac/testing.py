@@ -10,6 +10,7 @@ import copy
 import dataclasses
 import inspect
 import math
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -276,15 +277,18 @@ def check_counts(case: Case) -> None:
     counts, model = compiled.manifest["counts"], compiled.model
     trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
     rows = {row["name"]: row for row in compiled.manifest["tensors"]}
-    assert set(rows) == set(trainable), f"listed and trainable differ: {set(rows) ^ set(trainable)}"
-    for name, parameter in trainable.items():
+    wrong = {name for name, row in rows.items() if row["set"] != "fixed"} ^ set(trainable)
+    assert not wrong, f"listed and trainable differ: {wrong}"
+    saved = compiled.tensors()
+    assert set(rows) == set(saved), f"listed and saved differ: {set(rows) ^ set(saved)}"
+    for name, parameter in saved.items():
         listed, real = rows[name]["shape"], list(parameter.shape)
         assert listed == real, f"{name}: listed as {listed}, is {real}"
     number = sum(p.numel() for p in trainable.values())
     assert counts["delta"] == number, f"{counts['delta']} counted, {number} there"
     total = sum(p.numel() for p in case.model().parameters())
     assert counts["base"] == total, f"{counts['base']} counted in the base, {total} there"
-    size = sum(p.numel() * p.element_size() for p in trainable.values())
+    size = sum(p.numel() * p.element_size() for p in saved.values())
     assert counts["delta_bytes"] == size, f"{counts['delta_bytes']} bytes counted, {size} there"
 
 
@@ -300,7 +304,7 @@ def check_initial_values(case: Case) -> None:
     added = {
         row["name"]
         for row in first.manifest["tensors"]
-        if row["init"] not in ("base", "zeros", "ones") and " of the weight" not in row["init"]
+        if not re.match(r"base|zeros|constant\b|.* of the weight", row["init"])
     }
     other = _values(case.compile(seed=1))
     for name in added:
@@ -454,11 +458,14 @@ def _apply_by_definition(
     path = f"block.{index}"
     module, source = reference.get_submodule(path), dict(compiled.model.named_parameters())
     if case.operator.site == "weight":
-        p = _namespace(source, f"{path}.law_")
+        p = _namespace(source, f"{path}.law_", "law_")
+        p.training = False
         flipped = isinstance(module, Conv1D)
         w = module.weight.detach().t() if flipped else module.weight.detach()
         changed = operator.weight(w, p)
         module.weight = nn.Parameter((changed.t() if flipped else changed).detach())
+        if getattr(module, "bias", None) is not None:
+            module.bias = nn.Parameter(operator.bias(module.bias.detach(), p).detach())
         return
     for name, parameter in reference.named_parameters():
         if name.startswith(f"{path}."):
@@ -477,8 +484,14 @@ def _output_hook(operator: Operator, p: Any) -> Callable:
     return hook
 
 
-def _namespace(source: Mapping[str, torch.Tensor], prefix: str) -> SimpleNamespace:
-    found = {n.removeprefix(prefix): p.detach() for n, p in source.items() if n.startswith(prefix)}
+def _namespace(source: Mapping[str, torch.Tensor], *prefixes: str) -> SimpleNamespace:
+    """The parameters whose names start with one of the prefixes: a site's own, and those that all sites share."""
+    found = {
+        name.removeprefix(prefix): p.detach()
+        for name, p in source.items()
+        for prefix in prefixes
+        if name.startswith(prefix)
+    }
     return SimpleNamespace(**found)
 
 

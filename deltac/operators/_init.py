@@ -24,6 +24,18 @@ class Zeros:
 
 
 @dataclass(frozen=True)
+class Constant:
+    """One value everywhere."""
+
+    value: float
+    name = "constant"
+
+    def __call__(self, shape: Shape, generator: torch.Generator) -> torch.Tensor:
+        """That value in that shape; draws nothing."""
+        return torch.full(shape, self.value, dtype=torch.float64, device="cpu")
+
+
+@dataclass(frozen=True)
 class Normal:
     """Gaussian with mean 0 and standard deviation `std`, cut off at `cut` standard deviations where that is given."""
 
@@ -68,9 +80,8 @@ class KaimingUniform:
 
     def __call__(self, shape: Shape, generator: torch.Generator) -> torch.Tensor:
         """Values of that shape drawn from the distribution."""
-        values = torch.empty(shape, dtype=torch.float64, device="cpu")
         bound = math.sqrt(6.0 / ((1.0 + self.a**2) * shape[-1]))
-        return values.uniform_(-bound, bound, generator=generator)
+        return Uniform(-bound, bound)(shape, generator)
 
 
 def seeded(seed: int, name: str) -> torch.Generator:

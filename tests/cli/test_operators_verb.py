@@ -28,7 +28,7 @@ def test_an_unknown_name_suggests_the_nearest():
     assert (result.code, result.out) == (2, "")
     assert result.err.startswith("error[DLT835] unknown-name: there is no operator 'lroa'")
     assert "did you mean 'lora'?" in result.err
-    assert "operators: adapter, " in deltac("operators", "zzz").err
+    assert "operators: adalora, " in deltac("operators", "zzz").err
 
 
 def test_json():

@@ -1,0 +1,45 @@
+"""AdaLoRA: a low-rank change of a weight in the form of a singular value decomposition."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from deltac.operators._additive import AdditiveOperator
+from deltac.operators._contract import NewParameter, Paper
+from deltac.operators._fields import option
+from deltac.operators._init import Normal, Zeros
+from deltac.operators._low_rank import LowRankOperator
+
+
+@dataclass(frozen=True)
+class AdaLora(LowRankOperator, AdditiveOperator):
+    """W' = W + s P diag(λ) Q with P: [out, rank], λ: [rank] and Q: [rank, in], s = alpha / rank.
+
+    λ starts at zero, so the model starts as the base; P and Q start normal with std 0.02. This is the parameterisation
+    alone: the rank stays as it is, and nothing keeps P and Q orthogonal.
+    """
+
+    rank: int = option(12, "Rank of the product P diag(λ) Q.", minimum=1, maximum=65536)
+
+    name: ClassVar = "adalora"
+    family: ClassVar = "reparameterization"
+    site: ClassVar = "weight"
+    identity: ClassVar = "exact"
+    paper: ClassVar = Paper(
+        "Adaptive Budget Allocation for Parameter-Efficient Fine-Tuning",
+        "Zhang et al.",
+        2023,
+        "https://arxiv.org/abs/2303.10512",
+    )
+
+    def parameters(self, site):
+        """P: [out, rank], Lambda: [rank] and Q: [rank, in]."""
+        out, inner = self.sizes(site)
+        return {
+            "P": NewParameter((out, self.rank), Normal(0.02)),
+            "Lambda": NewParameter((self.rank,), Zeros()),
+            "Q": NewParameter((self.rank, inner), Normal(0.02)),
+        }
+
+    def weight(self, w, p):
+        """W + s P diag(λ) Q."""
+        return w + self.scale * (p.P @ (p.Lambda[:, None] * p.Q))

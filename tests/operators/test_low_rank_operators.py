@@ -1,0 +1,219 @@
+"""The low-rank family against PEFT, in float64: outputs, gradients of what is trained, gradient of the input.
+
+Where PEFT's definition differs, the test says how, and compares after the mapping.
+"""
+
+import math
+
+import peft
+import pytest
+import tiny
+import torch
+from beside_peft import Beside, Pair, beside, check
+
+import deltac
+
+# PEFT asks transformers for a property that transformers has deprecated.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"
+)
+both = pytest.mark.parametrize("arch", ["bert", "gpt2"])
+LORA = [
+    Pair("A", lambda layer: layer.lora_A["default"].weight),
+    Pair("B", lambda layer: layer.lora_B["default"].weight),
+]
+
+
+def flipped(arch):
+    """What PEFT wants to be told about GPT-2's Conv1D."""
+    return {"fan_in_fan_out": arch == "gpt2"}
+
+
+@both
+@pytest.mark.parametrize("scaling", ["standard", "rank-stabilized"])
+def test_dora(arch, scaling):
+    options = {"operator": "dora", "rank": 3, "alpha": 5.0, "scaling": scaling}
+    settings = {"r": 3, "lora_alpha": 5, "use_rslora": scaling != "standard", "use_dora": True}
+    models = beside(arch, options, peft.LoraConfig, **settings, **flipped(arch))
+    check(models, [*LORA, Pair("m", lambda layer: layer.lora_magnitude_vector["default"].weight)])
+
+
+def test_dora_starts_with_the_lengths_of_the_rows():
+    delta = {"operator": "dora", "name": "d", "target": {"module": ["c_attn", "c_fc"]}, "rank": 2}
+    compiled = deltac.compile(tiny.spec("gpt2", delta), model=tiny.base("gpt2"))
+    module = compiled.model.get_submodule("transformer.h.0.attn.c_attn")
+    # A Conv1D keeps its weight as [in, out].
+    torch.testing.assert_close(module.d_m, module.weight.double().norm(dim=0).float())
+    rows = {row["name"]: row["init"] for row in compiled.manifest["tensors"]}
+    assert rows["transformer.h.0.attn.c_attn.d_m"] == "lengths of the weight(of=rows)"
+
+
+def test_dora_keeps_a_row_of_zeros_and_its_gradients_finite():
+    base = tiny.base("bert")
+    query = base.bert.encoder.layer[0].attention.self.query
+    with torch.no_grad():
+        query.weight[3] = 0
+    before = tiny.logits(base)
+    delta = {"operator": "dora", "name": "d", "target": {"module": "self.query"}, "rank": 2}
+    compiled = deltac.compile(tiny.spec("bert", delta), model=base)
+    torch.testing.assert_close(tiny.logits(base), before, rtol=1e-5, atol=1e-6)
+    base(**tiny.inputs(base)).logits.sum().backward()
+    assert all(p.grad.isfinite().all() for p in compiled.parameters().values())
+
+
+@both
+def test_vera(arch):
+    models = beside(arch, {"operator": "vera", "rank": 5}, peft.VeraConfig, r=5, **flipped(arch))
+    shared = models.theirs.base_model
+    pairs = [
+        Pair("b", lambda layer: layer.vera_lambda_b["default"]),
+        Pair("d", lambda layer: layer.vera_lambda_d["default"]),
+        Pair("A", lambda _: shared.vera_A["default"]),
+        Pair("B", lambda _: shared.vera_B["default"]),
+    ]
+    check(models, pairs)
+    mine = models.mine
+    counts = mine.manifest["counts"]
+    assert counts["delta"] == sum(p.numel() for p in models.theirs.parameters() if p.requires_grad)
+    # One pair of matrices for all sites, as large as the largest needs, saved by value.
+    assert mine.manifest["sets"]["fixed"] == ["d_A", "d_B"]
+    assert {name for name in mine.tensors() if name.startswith("d_")} == {"d_A", "d_B"}
+
+
+def test_vera_starts_with_the_values_that_the_paper_and_peft_draw_from():
+    delta = {"operator": "vera", "name": "d", "target": {"module": "self.query"}, "rank": 512}
+    compiled = deltac.compile(tiny.spec("bert", delta), model=tiny.base("bert"))
+    values = {name: p.detach() for name, p in compiled.model.named_parameters()}
+    for name, fan in (("d_A", 32), ("d_B", 512)):
+        # Kaiming's uniform distribution with the gain of a ReLU.
+        bound = math.sqrt(6 / fan)
+        assert 0.99 * bound < values[name].abs().max() <= bound
+        assert abs(values[name].std().item() - bound / math.sqrt(3)) < 0.02 * bound
+    assert all((p == 0.1).all() for name, p in values.items() if name.endswith("query.d_d"))
+    assert not any(p.any() for name, p in values.items() if name.endswith("query.d_b"))
+
+
+@both
+@pytest.mark.parametrize("init", ["kaiming", "gaussian"])
+def test_lora_fa_is_lora_with_a_fixed_factor(arch, init):
+    """PEFT has it as LoRA with an optimizer that leaves A alone."""
+    options = {"operator": "lora-fa", "rank": 3, "alpha": 5.0, "init": init}
+    models = beside(arch, options, peft.LoraConfig, r=3, lora_alpha=5, **flipped(arch))
+    check(models, LORA)
+    trained = models.mine.parameters("factor")
+    assert trained and all(name.endswith(".d_B") for name in trained)
+
+
+@both
+def test_adalora(arch):
+    """PEFT divides by rank + 1e-5, to be safe where no rank is left; its rank is set to rank − 1e-5 here."""
+    options = {"operator": "adalora", "rank": 3, "alpha": 5.0}
+    settings = {"init_r": 3, "lora_alpha": 5, "total_step": 10, **flipped(arch)}
+    models = beside(arch, options, peft.AdaLoraConfig, **settings)
+    for site in models.sites:
+        models.layer(site).ranknum["default"].data.fill_(3 - 1e-5)
+    pairs = [
+        Pair("P", lambda layer: layer.lora_B["default"]),
+        Pair("Lambda", lambda layer: layer.lora_E["default"], lambda value: value[:, None]),
+        Pair("Q", lambda layer: layer.lora_A["default"]),
+    ]
+    check(models, pairs)
+
+
+@both
+@pytest.mark.parametrize("init", ["pissa", "olora"])
+def test_lora_from_the_weight(arch, init):
+    """PEFT subtracts s B0 A0 from the base's weight, here done by hand and in float64; ours leaves the base alone."""
+    options = {"operator": "lora", "rank": 3, "alpha": 5.0, "init": init}
+    models = beside(arch, options, peft.LoraConfig, r=3, lora_alpha=5, **flipped(arch))
+    before = tiny.base(arch, dtype=torch.float64).state_dict()
+    for site in models.sites:
+        module, layer = models.mine.model.get_submodule(site), models.layer(site)
+        assert torch.equal(module.weight, before[f"{site}.weight"])
+        product = 5.0 / 3 * module.d_B0 @ module.d_A0
+        layer.get_base_layer().weight.data -= product.T if arch == "gpt2" else product
+    check(models, LORA)
+
+
+@pytest.mark.parametrize(
+    ("arch", "init", "name"),
+    [
+        ("bert", "pissa", "principal-part"),
+        ("gpt2", "pissa", "principal-part"),
+        ("bert", "olora", "leading-qr"),
+    ],
+)
+def test_initial_factors_from_the_weight_are_those_of_peft(arch, init, name):
+    """PEFT computes in float32, and leaves the signs of singular vectors and of the rows of R as they come.
+
+    Its `olora` decomposes the weight of a Conv1D without transposing it, and can't run there.
+    """
+    target = ["c_attn"] if arch == "gpt2" else ["intermediate.dense"]
+    delta = {"operator": "lora", "rank": 3, "alpha": 5.0, "init": init, "name": "d"}
+    spec = tiny.spec(arch, {**delta, "target": {"module": target}})
+    mine = deltac.compile(spec, model=tiny.base(arch))
+    settings = {"r": 3, "lora_alpha": 5, "init_lora_weights": init, "target_modules": target}
+    config = peft.LoraConfig(**settings, **flipped(arch))
+    theirs = Beside(mine, peft.get_peft_model(tiny.base(arch), config))
+    sites = [path.removesuffix(".weight") for path in mine.manifest["sets"]["reparameterized"]]
+    rows = {row["name"]: row for row in mine.manifest["tensors"]}
+    for site in sites:
+        module, layer = mine.model.get_submodule(site), theirs.layer(site)
+        a, b = (pair.theirs(layer) for pair in LORA)
+        sign = (module.d_A * a).sum(1).sign()
+        torch.testing.assert_close(module.d_A, sign[:, None] * a, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(module.d_B, b * sign, rtol=1e-3, atol=1e-4)
+        assert torch.equal(module.d_A, module.d_A0) and torch.equal(module.d_B, module.d_B0)
+        for own, part in (("A", "factor"), ("B", "factor"), ("A0", "fixed"), ("B0", "fixed")):
+            row = rows[f"{site}.d_{own}"]
+            assert row["init"].startswith(f"{name} of the weight(side=") and row["set"] == part
+
+
+def test_olora_takes_the_leading_part_of_a_qr_decomposition_of_a_conv1d():
+    delta = {"operator": "lora", "rank": 3, "init": "olora", "name": "d"}
+    spec = tiny.spec("gpt2", {**delta, "target": {"module": "c_attn"}})
+    module = deltac.compile(spec, model=tiny.base("gpt2")).model.transformer.h[0].attn.c_attn
+    eye, zero = torch.eye(3), torch.zeros(3, 3)
+    torch.testing.assert_close(module.d_B.T @ module.d_B, eye, rtol=0, atol=1e-6)
+    torch.testing.assert_close(module.d_A[:, :3].tril(-1), zero, rtol=0, atol=1e-6)
+    # The first columns of W have no part outside of the first columns of Q.
+    columns = (module.d_B @ module.d_A)[:, :3]
+    torch.testing.assert_close(columns, module.weight.T[:, :3], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("rank", [2, 5, 8])
+def test_orthogonal_factors(rank):
+    """As in PEFT, the rows of B and the columns of A are orthogonal and normal with std 1/10 in their own subspace.
+
+    PEFT draws the basis of R^rank, and needs an even rank; ours is that of the cosine transform.
+    """
+    delta = {
+        "operator": "lora",
+        "name": "d",
+        "target": {"module": "self.query"},
+        "rank": rank,
+        "init": "orthogonal",
+    }
+    compiled = deltac.compile(tiny.spec("bert", delta), model=tiny.base("bert"))
+    module = compiled.model.bert.encoder.layer[0].attention.self.query
+    a, b = module.d_A.detach().double(), module.d_B.detach().double()
+    assert (b @ a).abs().max() < 1e-7
+    assert torch.linalg.matrix_rank(a) == (rank + 1) // 2
+    assert torch.linalg.matrix_rank(b) == rank // 2
+    # Each of the n subspace coordinates has the variance 1/100, so a column's squared length is n/100 on average.
+    for squares, n in ((a.pow(2).sum(0), (rank + 1) // 2), (b.pow(2).sum(1), rank // 2)):
+        assert abs(squares.mean().item() * 100 / n - 1) < 0.6
+    gradients = torch.autograd.grad(module(torch.ones(1, 32)).sum(), [module.d_A, module.d_B])
+    assert all(gradient.any() for gradient in gradients)
+
+
+def test_an_odd_shape_is_refused():
+    for operator in ("lora", "lora-fa", "dora", "adalora", "vera"):
+        delta = {"operator": operator, "target": {"module": "input_layernorm"}}
+        tiny.refused(lambda delta=delta: deltac.compile(tiny.spec("llama", delta)), "DLT301")
+
+
+def test_dora_refuses_an_embedding():
+    delta = {"operator": "dora", "target": {"module": "word_embeddings"}, "rank": 2}
+    error = tiny.refused(lambda: deltac.plan(tiny.spec("bert", delta)), "DLT301")
+    assert "use 'lora' there" in str(error)
