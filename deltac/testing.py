@@ -418,16 +418,21 @@ def _choices(operator: type[Operator]) -> list[dict[str, Any]]:
     """Small defaults, then each other value of every option that is a choice, a switch or a number left open."""
     properties = fragment(operator)["properties"]
     required = fragment(operator)["required"]
-    first = {}
+    trials = {field.name: field.metadata["trials"] for field in dataclasses.fields(operator)}
+    first = {name: values[0] for name, values in trials.items() if values}
     for name, schema in properties.items():
+        if name in first:
+            continue
         kinds = [schema, *schema.get("anyOf", ())]
         number = next((part for part in kinds if part.get("type") == "integer"), None)
         if number is not None:
             first[name] = max(3, number.get("minimum", 3))
         elif name in required:
             first[name] = _value(schema)
-    others = []
+    others = [{**first, name: value} for name, values in trials.items() for value in values[1:]]
     for name, schema in properties.items():
+        if trials[name]:
+            continue
         if "enum" in schema:
             others += [
                 {**first, name: value} for value in schema["enum"] if value != schema.get("default")

@@ -6,12 +6,29 @@ import pytest
 import torch
 from torch import fx
 
+from deltac.operators import _matrices as matrices
+from deltac.operators import _orthogonal as orthogonal
 from deltac.operators import block_diagonal, row_norm
+
+#: Entries of a sparse matrix of 5 x 7: its second row is empty, and so is its last.
+ENTRIES = torch.tensor([0, 3, 6, 15, 16, 21, 24])
 
 #: Each structured matrix with arguments for it.
 CASES = {
     "blocks": (block_diagonal, lambda draw: (draw(3, 4, 4),)),
     "oblong-blocks": (block_diagonal, lambda draw: (draw(3, 2, 5),)),
+    "reflections": (matrices.householder, lambda draw: (draw(4, 9),)),
+    "equal-reflections": (matrices.householder, lambda draw: (draw(1, 9).expand(2, 9),)),
+    "rotation": (matrices.pair_rotation, lambda draw: (draw(3, 2, 4), draw(3, 2, 4))),
+    "butterfly": (matrices.butterfly, lambda draw: (draw(3, 8, 4, 4),)),
+    "thin-butterfly": (matrices.butterfly, lambda draw: (draw(2, 6, 2, 2),)),
+    "one-factor": (matrices.butterfly, lambda draw: (draw(1, 3, 3, 3),)),
+    "kronecker": (matrices.kronecker, lambda draw: (draw(2, 3), draw(4, 5))),
+    "sparse": (matrices.sparse, lambda draw: (draw(7), ENTRIES, 5, 7)),
+    "circulant": (matrices.block_circulant, lambda draw: (draw(2, 3, 4),)),
+    "odd-circulant": (matrices.block_circulant, lambda draw: (draw(3, 2, 5),)),
+    "repeated": (matrices.repeated, lambda draw: (draw(6, 4), 12)),
+    "cut-off": (matrices.repeated, lambda draw: (draw(6, 4), 10)),
 }
 
 
@@ -30,7 +47,7 @@ def test_product_is_the_dense_one(case, shape):
     cheap, expected = function.product(x, *values), x @ dense.T
     torch.testing.assert_close(cheap, expected, rtol=1e-12, atol=1e-12)
     seed = torch.randn(expected.shape, generator=generator, dtype=torch.float64)
-    inputs = [value for value in (x, *values) if value.is_floating_point()]
+    inputs = [x, *(v for v in values if isinstance(v, torch.Tensor) and v.is_floating_point())]
     for found, wanted in zip(
         torch.autograd.grad(cheap, inputs, seed),
         torch.autograd.grad(expected, inputs, seed),
@@ -38,6 +55,60 @@ def test_product_is_the_dense_one(case, shape):
     ):
         torch.testing.assert_close(found, wanted, rtol=1e-10, atol=1e-12)
     assert pickle.loads(pickle.dumps(function)) is function
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+def test_product_keeps_the_dtype_of_x(case, dtype):
+    function, arguments = CASES[case]
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(*size):
+        return torch.randn(size, generator=generator).to(dtype)
+
+    values = arguments(draw)
+    dense = function(*values)
+    x = draw(3, dense.shape[1])
+    cheap = function.product(x, *values)
+    assert dense.dtype == cheap.dtype == dtype
+    expected = (x.double() @ dense.double().T).float()
+    bound = 200 * torch.finfo(dtype).eps * max(1.0, expected.abs().max().item())
+    assert (cheap.float() - expected).abs().max().item() <= bound
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_cost_is_a_number_made_from_shapes(case):
+    function, arguments = CASES[case]
+    values = arguments(lambda *size: torch.ones(size))
+    shapes = [tuple(v.shape) if isinstance(v, torch.Tensor) else v for v in values]
+    assert function.cost(*shapes) > 0
+
+
+def test_butterfly_of_all_factors_joins_every_pair():
+    blocks = torch.ones(3, 4, 2, 2)
+    assert (matrices.butterfly(blocks) == 1).all()
+    one = matrices.butterfly(torch.ones(1, 4, 2, 2))
+    assert torch.equal(one, torch.block_diag(*torch.ones(4, 2, 2)))
+
+
+@pytest.mark.parametrize("size", [2, 3, 6])
+def test_cayley_makes_rotations(size):
+    upper = torch.randn(
+        5, size * (size - 1) // 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    )
+    q = orthogonal.skew(upper)
+    assert torch.equal(q, -q.mT)
+    assert torch.equal(q[:, 0, 1], upper[:, 0])
+    r, eye = orthogonal.cayley(q), torch.eye(size, dtype=torch.float64)
+    torch.testing.assert_close(r @ r.mT, eye.expand_as(r), rtol=0, atol=1e-12)
+    torch.testing.assert_close(torch.linalg.det(r), torch.ones(5, dtype=torch.float64))
+    assert torch.equal(orthogonal.cayley(0 * q), eye.expand_as(r))
+    small = 0.01 * q
+    exact = orthogonal.cayley(small)
+    errors = [(orthogonal.cayley_neumann(small, k) - exact).abs().max() for k in (1, 2, 3, 4)]
+    assert errors == sorted(errors, reverse=True)
+    assert errors[-1] < 1e-6
+    assert torch.equal(orthogonal.cayley_neumann(0 * q, 3), eye.expand_as(r))
 
 
 def test_calls_stay_nodes():

@@ -21,6 +21,7 @@ def option(
     below: float | None = None,
     pattern: str | None = None,
     effect: Literal["math", "training", "start"] = "math",
+    trials: tuple[Any, ...] = (),
 ) -> Any:
     """A field of an operator that a spec may set.
 
@@ -34,6 +35,8 @@ def option(
         pattern: regular expression for a string.
         effect: what a trained delta notices of a change: other results (`math`), nothing, because it acts in training
             alone (`training`) or on the initial values alone (`start`). `deltac breaking` reads it.
+        trials: the values that the laws try, on their matrices of 12 columns and 12 or 10 rows; the first one with
+            those of the other options. Without them they take values inside the bounds.
     """
     bounds = {
         "minimum": minimum,
@@ -44,7 +47,8 @@ def option(
     }
     schema = {key: value for key, value in bounds.items() if value is not None}
     return dataclasses.field(
-        default=default, metadata={"doc": doc, "schema": schema, "effect": effect}
+        default=default,
+        metadata={"doc": doc, "schema": schema, "effect": effect, "trials": trials},
     )
 
 

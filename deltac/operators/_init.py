@@ -84,6 +84,18 @@ class KaimingUniform:
         return Uniform(-bound, bound)(shape, generator)
 
 
+@dataclass(frozen=True)
+class Paired:
+    """Rows in pairs of equal ones, the first of each drawn as `KaimingUniform`; an even number of rows."""
+
+    name = "paired-kaiming-uniform"
+
+    def __call__(self, shape: Shape, generator: torch.Generator) -> torch.Tensor:
+        """Values of that shape, [rows, columns]."""
+        half = KaimingUniform()((shape[0] // 2, *shape[1:]), generator)
+        return half.repeat_interleave(2, dim=0)
+
+
 def seeded(seed: int, name: str) -> torch.Generator:
     """A CPU generator that depends on the seed and the parameter's full name and on nothing else."""
     digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()

@@ -48,6 +48,23 @@ def structured(product: Callable[..., torch.Tensor], cost: Callable[..., int]) -
     return lambda dense: Structured(dense, product, cost)
 
 
+def one_node(function: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+    """Makes a function of tensors one node under tracing, with Python of its own that tracing needn't follow."""
+
+    @functools.wraps(function)
+    def call(*arguments: Any) -> torch.Tensor:
+        if has_torch_function(arguments):
+            return handle_torch_function(call, arguments, *arguments)
+        return function(*arguments)
+
+    return call
+
+
+def wide(value: torch.Tensor) -> torch.Tensor:
+    """The tensor in float32 at least, for functions that torch lacks in half precision."""
+    return value.to(torch.promote_types(value.dtype, torch.float32))
+
+
 def _blocks_product(x: torch.Tensor, blocks: torch.Tensor) -> torch.Tensor:
     count, _, columns = blocks.shape
     parts = x.unflatten(-1, (count, columns)).unsqueeze(-2)
@@ -60,8 +77,7 @@ def block_diagonal(blocks: torch.Tensor) -> torch.Tensor:
     return torch.block_diag(*blocks.unbind())
 
 
+@one_node
 def row_norm(m: torch.Tensor) -> torch.Tensor:
     """The length of each row, [rows]. No gradient flows through it where the matrix is detached."""
-    if has_torch_function((m,)):
-        return handle_torch_function(row_norm, (m,), m)
     return torch.linalg.vector_norm(m, dim=1)

@@ -1,0 +1,27 @@
+"""What weight operators ask of the sizes of their sites."""
+
+from __future__ import annotations
+
+from deltac.operators._contract import Refusal
+
+
+def check_divides(option: str, size: int, what: str, whole: int) -> None:
+    """Raises `Refusal` where the option's value doesn't divide a size of the site, called `what`."""
+    if whole % size:
+        divisors = [number for number in range(1, whole + 1) if whole % number == 0]
+        near = sorted(sorted(divisors, key=lambda number: abs(number - size))[:2])
+        raise Refusal(
+            f"{option} {size} does not divide {what} = {whole}",
+            fix=f"give a {option} that divides it, such as {' or '.join(map(str, near))}",
+            option=option,
+        )
+
+
+def check_at_most(option: str, value: int, what: str, bound: int) -> None:
+    """Raises `Refusal` where the option's value is more than a bound that the site sets, called `what`."""
+    if value > bound:
+        raise Refusal(
+            f"{option} {value} is more than {what} = {bound}",
+            fix=f"give a {option} of at most {bound}, or narrow the target",
+            option=option,
+        )
