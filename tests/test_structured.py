@@ -9,6 +9,7 @@ from torch import fx
 from deltac.operators import _matrices as matrices
 from deltac.operators import _orthogonal as orthogonal
 from deltac.operators import block_diagonal, row_norm
+from deltac.operators._woven import woven_blocks
 
 #: Entries of a sparse matrix of 5 x 7: its second row is empty, and so is its last.
 ENTRIES = torch.tensor([0, 3, 6, 15, 16, 21, 24])
@@ -29,6 +30,7 @@ CASES = {
     "odd-circulant": (matrices.block_circulant, lambda draw: (draw(3, 2, 5),)),
     "repeated": (matrices.repeated, lambda draw: (draw(6, 4), 12)),
     "cut-off": (matrices.repeated, lambda draw: (draw(6, 4), 10)),
+    "woven-blocks": (woven_blocks, lambda draw: (draw(3, 6, 4),)),
 }
 
 

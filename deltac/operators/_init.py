@@ -69,6 +69,19 @@ class Uniform:
 
 
 @dataclass(frozen=True)
+class Ternary:
+    """√sparsity and −√sparsity, each with the probability 1 / (2 sparsity), else 0 (Achlioptas, 2003)."""
+
+    sparsity: float
+    name = "ternary"
+
+    def __call__(self, shape: Shape, generator: torch.Generator) -> torch.Tensor:
+        """Values of that shape drawn from the distribution."""
+        values = Uniform(-self.sparsity, self.sparsity)(shape, generator)
+        return torch.where(values.abs() < 1, values.sign() * math.sqrt(self.sparsity), 0.0)
+
+
+@dataclass(frozen=True)
 class KaimingUniform:
     """Uniform on ±sqrt(6 / ((1 + a²) fan_in)), fan_in the size of the last dimension (He et al., 2015).
 

@@ -207,8 +207,160 @@ def test_orthogonal_factors(rank):
     assert all(gradient.any() for gradient in gradients)
 
 
+@both
+def test_hira(arch):
+    models = beside(arch, {"operator": "hira", "rank": 3}, peft.HiraConfig, r=3, **flipped(arch))
+    pairs = [
+        Pair("A", lambda layer: layer.hira_A["default"]),
+        Pair("B", lambda layer: layer.hira_B["default"]),
+    ]
+    check(models, pairs)
+
+
+def test_delora():
+    """PEFT has it for nn.Linear only. The lengths of W's columns are stored in float32 here, and PEFT gets ours."""
+    models = beside("bert", {"operator": "delora", "rank": 3}, peft.DeloraConfig, r=3)
+    for site in models.sites:
+        module, layer = models.mine.model.get_submodule(site), models.layer(site)
+        lengths = layer.delora_w_norm["default"]
+        torch.testing.assert_close(module.d_lengths, lengths, rtol=1e-6, atol=0)
+    pairs = [
+        Pair("A", lambda layer: layer.delora_A["default"]),
+        Pair("B", lambda layer: layer.delora_B["default"]),
+        Pair("strength", lambda layer: layer.delora_lambda["default"]),
+        Pair("lengths", lambda layer: layer.delora_w_norm["default"]),
+    ]
+    check(models, pairs)
+
+
+def test_delora_starts_as_that_of_peft():
+    delta = {"operator": "delora", "name": "d", "target": {"module": "self.query"}, "rank": 3}
+    base = tiny.base("bert")
+    before = tiny.logits(base)
+    compiled = deltac.compile(tiny.spec("bert", delta), model=base)
+    assert torch.equal(tiny.logits(base), before)
+    module = base.bert.encoder.layer[0].attention.self.query
+    assert module.d_strength.item() == 15.0 == peft.DeloraConfig().delora_lambda
+    # B is zero, and its gradient is finite all the same.
+    base(**tiny.inputs(base)).logits.sum().backward()
+    gradients = [p.grad for p in compiled.parameters("factor").values()]
+    assert all(gradient.isfinite().all() for gradient in gradients)
+    assert module.d_B.grad.any()
+
+
+@both
+@pytest.mark.parametrize("bases", ["uniform", "sparse", "very-sparse"])
+def test_randlora(arch, bases):
+    """PEFT flattens the columns of its Bⱼ as (term, rank) and the rows of its A as (rank, term), and multiplies them.
+
+    So a column of its random matrices stands for another column of ours: the method is the same, after the reordering
+    below. PEFT also sizes the shared matrices by the largest out and in, of which no site here uses all.
+    """
+    options = {"operator": "randlora", "rank": 5, "alpha": 7.0, "bases": bases}
+    settings = {"r": 5, "randlora_alpha": 7, **flipped(arch)}
+    models = beside(arch, options, peft.RandLoraConfig, **settings)
+    large, terms, rank = models.mine.model.d_B.shape
+    assert (terms, rank) == (math.ceil(32 / 5), 5)
+    shared = models.theirs.base_model
+    pairs = [
+        Pair("Lambda", lambda layer: layer.randlora_lambda["default"], torch.t),
+        Pair("gamma", lambda layer: layer.randlora_gamma["default"]),
+        Pair("A", lambda _: shared.randlora_A["default"][:, 0, :32]),
+        Pair(
+            "B",
+            lambda _: shared.randlora_B["default"][:large, :terms],
+            lambda value: value.mT.flatten(1).unflatten(1, (terms, rank)),
+        ),
+    ]
+    check(models, pairs)
+
+
+@pytest.mark.parametrize(
+    ("bases", "share"), [("uniform", 1.0), ("sparse", 1 / 3), ("very-sparse", 1 / 32**0.5)]
+)
+def test_the_random_matrices_of_randlora_have_variance_1(bases, share):
+    delta = {"operator": "randlora", "name": "d", "target": {"module": "self.query"}, "rank": 4}
+    compiled = deltac.compile(tiny.spec("bert", {**delta, "bases": bases}), model=tiny.base("bert"))
+    values = compiled.model.d_B.detach()
+    assert values.shape == (32, 8, 4)
+    assert abs(values.var().item() - 1) < 0.2
+    assert abs((values != 0).float().mean().item() - share) < 0.06
+    assert bases == "uniform" or len(values.unique()) == 3
+
+
+@both
+@pytest.mark.parametrize("hybrid", [0, 3])
+def test_gralora(arch, hybrid):
+    """PEFT keeps the blocks of A and B transposed."""
+    options = {"operator": "gralora", "rank": 4, "alpha": 5.0, "blocks": 2, "hybrid_rank": hybrid}
+    settings = {"r": 4, "alpha": 5, "gralora_k": 2, "hybrid_r": hybrid, **flipped(arch)}
+    models = beside(arch, options, peft.GraloraConfig, **settings)
+    pairs = [
+        Pair("A", lambda layer: layer.gralora_A["default"], lambda value: value.mT),
+        Pair("B", lambda layer: layer.gralora_B["default"], lambda value: value.mT),
+    ]
+    if hybrid:
+        pairs += [
+            Pair("A_whole", lambda layer: layer.gralora_A_general["default"].weight),
+            Pair("B_whole", lambda layer: layer.gralora_B_general["default"].weight),
+        ]
+    check(models, pairs)
+
+
+def test_each_block_of_gralora_has_its_own_factors():
+    """The definition of the paper: block (i, j) of the change is a product of rank rank / blocks of its own."""
+    delta = {"operator": "gralora", "name": "d", "target": {"module": "self.query"}}
+    spec = tiny.spec("bert", {**delta, "rank": 4, "blocks": 2, "alpha": 8.0})
+    compiled = tiny.perturb(deltac.compile(spec, model=tiny.base("bert")))
+    module = compiled.model.bert.encoder.layer[0].attention.self.query
+    change = (module(torch.eye(32)) - module.bias).T - module.weight
+    assert torch.linalg.matrix_rank(change.detach(), rtol=1e-4) == 8
+    for i in range(2):
+        for j in range(2):
+            own = module.d_B[i][:, 2 * j : 2 * j + 2] @ module.d_A[j][2 * i : 2 * i + 2]
+            block = change[16 * i : 16 * i + 16, 16 * j : 16 * j + 16]
+            torch.testing.assert_close(block, 2.0 * own, rtol=1e-4, atol=1e-5)
+
+
+@both
+def test_vblora(arch):
+    """PEFT keeps the logits of B with their first two dimensions exchanged."""
+    options = {"operator": "vblora", "rank": 3, "bank": 7, "length": 16, "top": 2}
+    settings = {"r": 3, "num_vectors": 7, "vector_length": 16, "topk": 2, **flipped(arch)}
+    models = beside(arch, options, peft.VBLoRAConfig, **settings)
+    pairs = [
+        Pair("logits_A", lambda layer: layer.vblora_logits_A["default"]),
+        Pair(
+            "logits_B",
+            lambda layer: layer.vblora_logits_B["default"],
+            lambda value: value.transpose(0, 1),
+        ),
+        Pair("bank", lambda layer: layer.vblora_vector_bank["default"]),
+    ]
+    check(models, pairs)
+    counts = models.mine.manifest["counts"]
+    assert counts["delta"] == sum(p.numel() for p in models.theirs.parameters() if p.requires_grad)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"operator": "gralora", "rank": 4, "blocks": 3}, "can't be cut into 3 equal parts"),
+        ({"operator": "gralora", "rank": 3, "blocks": 2}, "the rank = 3 can't be cut into 2"),
+        ({"operator": "vblora", "length": 24}, "can't be cut into vectors of length 24"),
+        ({"operator": "vblora", "length": 16, "bank": 3, "top": 4}, "the bank holds 3 vectors"),
+        ({"operator": "hira", "rank": 33}, "rank 33 is more than min(out, in) = 32"),
+        ({"operator": "randlora", "rank": 33}, "rank 33 is more than min(out, in) = 32"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(options, message):
+    spec = tiny.spec("bert", {**options, "target": {"module": "self.query"}})
+    assert message in str(tiny.refused(lambda: deltac.plan(spec), "DLT301"))
+
+
 def test_an_odd_shape_is_refused():
-    for operator in ("lora", "lora-fa", "dora", "adalora", "vera"):
+    low_rank = ("lora", "lora-fa", "dora", "adalora", "vera", "hira")
+    for operator in (*low_rank, "delora", "randlora", "gralora", "vblora"):
         delta = {"operator": operator, "target": {"module": "input_layernorm"}}
         tiny.refused(lambda delta=delta: deltac.compile(tiny.spec("llama", delta)), "DLT301")
 
