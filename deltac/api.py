@@ -18,6 +18,7 @@ from deltac.artifact.tensors import check_tensors, read_tensors, tensor_files
 from deltac.compiled import Compiled, DeltaState, content_of, root_class
 from deltac.model.weights import content_hash, fresh_values, load_base
 from deltac.operators._init import initial_value
+from deltac.penalty import check_penalties, penalty_terms
 from deltac.planning import Plan
 from deltac.prepare import Prepared, SpecLike, base_names, prepare, prepare_artifact
 from deltac.rewrite.apply import apply, class_restorer, value_restorer
@@ -183,7 +184,7 @@ def _compile(
             with torch.no_grad():
                 parameters[name].copy_(values[name])
         undo.append(class_restorer(model))
-        model.__class__ = root_class(type(model))
+        model.__class__ = root_class(type(model), bool(state.penalties))
         undo.append(lambda: vars(model).pop("delta_state", None) and None)
         model.delta_state = state
         compiled = Compiled(model, checked)
@@ -199,13 +200,20 @@ def _verified_skeleton(prepared: Prepared) -> PreTrainedModel:
     with apply(planned, prepared.rewriting, model, _fake_values(planned).__getitem__):
         verify_structure(planned, prepared.rewriting, model)
         verify_gradients(planned, model, planned.graph.mode)
+        check_penalties(planned, model)
     return model
 
 
 def _state(prepared: Prepared) -> DeltaState:
     spec = prepared.plan.spec
     manifest = make_manifest(prepared.plan, prepared.origin)
-    return DeltaState(manifest, spec_files(spec), spec.description, code_files(prepared.rewriting))
+    return DeltaState(
+        manifest,
+        spec_files(spec),
+        spec.description,
+        code_files(prepared.rewriting),
+        penalties=penalty_terms(prepared.plan),
+    )
 
 
 def _initial_values(planned: Plan, base: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -20,6 +20,7 @@ from deltac.artifact.folder import MANIFEST, check_writable, write_folder, write
 from deltac.artifact.manifest import to_json
 from deltac.artifact.tensors import describe_files, tensor_files
 from deltac.diagnostics import DeltacError, Diagnostic
+from deltac.penalty import Term, check_paid, penalty_of, with_penalty
 from deltac.rewrite.apply import set_disabled
 
 
@@ -35,6 +36,8 @@ class DeltaState:
         originals: the base's values of the parameters that are tuned in place.
         initial: hash of the initial values, to tell a trained delta from a new one.
         aside: the trained values of those parameters while the delta is disabled; None otherwise.
+        penalties: the terms that its operators add to the training loss.
+        penalty_due: whether the last forward in training returned no loss that they could enter.
     """
 
     manifest: dict[str, Any]
@@ -44,6 +47,8 @@ class DeltaState:
     originals: dict[str, torch.Tensor] = field(default_factory=dict)
     initial: str = ""
     aside: dict[str, torch.Tensor] | None = None
+    penalties: tuple[Term, ...] = ()
+    penalty_due: bool = False
 
 
 class Compiled:
@@ -115,6 +120,19 @@ class Compiled:
                 }
                 groups.setdefault(label, start)["params"].append(parameter)
         return list(groups.values())
+
+    def penalty(self) -> torch.Tensor:
+        """The sum of the operators' penalties, a scalar; zero where no operator has one or the delta is disabled.
+
+        In training it is part of the loss that the model returns. Add it to a loss that you compute yourself, after
+        each forward: training without it stops with DLT816.
+
+        Raises:
+            DeltacError: DLT707, a parameter is offloaded, or flattened by another library.
+        """
+        self._state.penalty_due = False
+        total = penalty_of(self.model, self._state.penalties)
+        return torch.zeros(()) if total is None else total
 
     @contextmanager
     def disabled(self) -> Iterator[nn.Module]:
@@ -212,11 +230,17 @@ def content_of(files: Mapping[str, bytes]) -> str:
 
 
 @functools.cache
-def root_class(base: type[PreTrainedModel]) -> type[PreTrainedModel]:
+def root_class(base: type[PreTrainedModel], penalised: bool = False) -> type[PreTrainedModel]:
     """The class of a compiled model: the base's own, but `save_pretrained` writes the delta.
 
-    Otherwise `save_pretrained` would write a base that reloads without its delta.
+    Otherwise `save_pretrained` would write a base that reloads without its delta. Where operators have penalties, its
+    forward adds them to the training loss.
     """
+
+    @functools.wraps(base.forward)
+    def forward(self: PreTrainedModel, *args: Any, **kwargs: Any) -> Any:
+        check_paid(self)
+        return with_penalty(self, base.forward(self, *args, **kwargs))
 
     def save_pretrained(
         self: PreTrainedModel, save_directory: str | Path, is_main_process: bool = True,
@@ -234,7 +258,7 @@ def root_class(base: type[PreTrainedModel]) -> type[PreTrainedModel]:
     def reduce_ex(self: PreTrainedModel, protocol: Any) -> tuple:
         """The class can't be imported: it is made again from its base."""
         _, _, *state = base.__reduce_ex__(self, protocol)
-        return (_new_root, (base,), *state)
+        return (_new_root, (base, penalised), *state)
 
     members = {
         "__module__": base.__module__,
@@ -243,9 +267,13 @@ def root_class(base: type[PreTrainedModel]) -> type[PreTrainedModel]:
         "__reduce_ex__": reduce_ex,
         "save_pretrained": save_pretrained,
     }
+    if penalised:
+        # Trainer then divides the loss, penalty and all, by the accumulation steps; a model that takes the number of
+        # items divides its own part alone.
+        members |= {"forward": forward, "accepts_loss_kwargs": False}
     return type(base.__name__, (base,), members)
 
 
-def _new_root(base: type[PreTrainedModel]) -> PreTrainedModel:
-    cls = root_class(base)
+def _new_root(base: type[PreTrainedModel], penalised: bool) -> PreTrainedModel:
+    cls = root_class(base, penalised)
     return cls.__new__(cls)

@@ -519,8 +519,10 @@ def _run(model: nn.Module, tokens: torch.Tensor) -> torch.Tensor:
 
 
 def _loss(model: nn.Module) -> torch.Tensor:
+    """A loss of our own, with the penalty that belongs to it."""
     with torch.random.fork_rng(devices=[]):
-        return model(input_ids=_tokens()).last_hidden_state.pow(2).sum()
+        loss = model(input_ids=_tokens()).last_hidden_state.pow(2).sum()
+    return loss + deltac.Compiled(model).penalty().to(loss.dtype)
 
 
 def _values(compiled: deltac.Compiled) -> dict[str, torch.Tensor]:

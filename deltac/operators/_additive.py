@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from deltac.operators._contract import NewParameter, Operator
+from deltac.operators._contract import NewParameter, Operator, Refusal
 from deltac.operators._fields import option
 from deltac.operators._init import Zeros
 from deltac.sites import Site
@@ -38,6 +38,10 @@ class AdditiveOperator(Operator):
 
     def gating(self, site: Site) -> Mapping[str, NewParameter]:
         """gate: [in] and gate_bias: [1], where there is a gate; it starts at one half."""
+        asked = [name for name in ("gate", "dropout") if getattr(self, name)]
+        if asked and len(site.shape) != 2:
+            message = f"it needs a matrix for '{asked[0]}', this has the shape {list(site.shape)}"
+            raise Refusal(message, f"leave '{asked[0]}' out, or narrow the target", asked[0])
         if not self.gate:
             return {}
         return {

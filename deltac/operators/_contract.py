@@ -106,6 +106,14 @@ class Operator:
         """The new bias b' of a linear whose weight it changes; b: [out]. Most leave it as it is."""
         return b
 
+    def penalty(self, p: Any) -> Any:
+        """A term of the training loss at one site, a scalar of its parameters. An operator that has none leaves it out.
+
+        `p` holds them as `weight` sees them, without `training`. The sum over all sites enters the loss that the model
+        returns in training.
+        """
+        raise NotImplementedError
+
     def tunes(self, site: Site) -> bool:
         """Whether the existing parameter at a `parameter` site is tuned in place."""
         return False

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from deltac.operators._additive import AdditiveOperator
-from deltac.operators._contract import NewParameter, Paper, Refusal
+from deltac.operators._contract import NewParameter, Paper
 from deltac.operators._init import Zeros
 
 
@@ -29,10 +29,6 @@ class Full(AdditiveOperator):
 
     def parameters(self, site):
         """D: the shape of W."""
-        for option in ("gate", "dropout"):
-            if getattr(self, option) and len(site.shape) != 2:
-                message = f"'{option}' acts on the input of a linear map, this has the shape {list(site.shape)}"
-                raise Refusal(message, "leave the option out, or narrow the target", option)
         return {"D": NewParameter(site.shape, Zeros())}
 
     def weight(self, w, p):

@@ -57,9 +57,12 @@ class Placement:
 
     def own_name(self, parameter: str) -> str:
         """The name of an added parameter in the module that owns it: `<delta>_<parameter>`, or
-        `<delta>_<part>_<parameter>` where the site is a part of a fused weight."""
-        part = f"{self.site.part}_" if self.site.part and parameter not in self.shared else ""
-        return f"{self.delta.name}_{part}{parameter}"
+        `<delta>_<part>_<parameter>` where the site is another parameter than `weight`, or a part of a fused weight."""
+        site, parts = self.site, []
+        if parameter not in self.shared:
+            other = site.kind == "weight" and site.parameter != "weight"
+            parts = [part for part in (site.parameter if other else "", site.part) if part]
+        return "_".join([self.delta.name, *parts, parameter])
 
     def dtype_of(self, new: NewParameter) -> str:
         """The dtype of an added parameter."""

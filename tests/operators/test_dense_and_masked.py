@@ -75,6 +75,18 @@ def test_full_sees_a_transposed_weight_as_out_by_in():
     torch.testing.assert_close(module(x), x @ (module.weight + module.d_D.T) + module.bias)
 
 
+def test_a_weight_and_a_bias_of_one_module_change_apart():
+    spec = _spec("full")
+    spec["deltas"][0]["target"] = {"parameter": "block.*.*"}
+    compiled = tiny.perturb(deltac.compile(spec, model=_model("linear")))
+    compiled.model.double()
+    module = compiled.model.block[0]
+    assert module.d_D.shape == (module.out_features, module.in_features)
+    assert module.d_bias_D.shape == (module.out_features,)
+    x = torch.randn(3, module.in_features, dtype=torch.float64)
+    _close(module(x), F.linear(x, module.weight + module.d_D, module.bias + module.d_bias_D))
+
+
 @pytest.mark.parametrize("option", [{"gate": True}, {"dropout": 0.1}])
 def test_full_has_no_gate_or_dropout_on_a_vector(option):
     error = tiny.refused(

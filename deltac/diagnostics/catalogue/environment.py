@@ -39,6 +39,13 @@ CODES = (
     _code(
         "DLT815", "operator-package", "An installed operator package breaks the operator contract."
     ),
+    _code(
+        "DLT816",
+        "penalty-left-out",
+        "An operator of the delta has a penalty (diff pruning, for one), and the model is being trained on a loss "
+        "without it. A forward with labels returns a loss that holds it; to another loss, add the result of "
+        "`Compiled.penalty()` after each forward.",
+    ),
     Code(
         "DLT831",
         "file-not-found",
