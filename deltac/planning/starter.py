@@ -1,15 +1,24 @@
-"""A starter spec for a model: LoRA on the projections that its attention really reads."""
+"""A starter spec for a model: LoRA on what its attention reads, by role where the run shows roles."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from torch import fx
-
+from deltac.model.entries import whole_of
 from deltac.model.fold import fold
 from deltac.model.graph import ModelGraph
+from deltac.model.parts import NoPartsError, rows_of
+from deltac.model.role_places import role_places
 
-_ATTENTION = "scaled_dot_product_attention"
+_READ = [
+    f"{kind}.{part}"
+    for kind in ("attention", "cross-attention")
+    for part in ("query", "key", "value")
+]
+#: What to take of a model, in order: roles, and why these.
+_CHOICES = (
+    (_READ, "What attention reads: its query, key and value."),
+    (["mixer"], "The linears of the mixers: it has no attention."),
+    (["linear"], "Every linear in a block: no attention was found in a run of the model."),
+)
 
 _SPEC = """\
 # yaml-language-server: $schema=deltac-spec.v1.schema.json
@@ -25,7 +34,7 @@ deltas:
   # {why}
 {where}
   - operator: lora
-    target: {{module: [{modules}], expect: {expect}}}
+    target: {{{key}: [{words}], expect: {expect}}}
     rank: 8    # of each product of two factors
     alpha: 16  # the product is multiplied by alpha / rank
 # `heads: auto` trains and saves what the base's checkpoint lacks, such as a fresh classifier.
@@ -40,59 +49,50 @@ def starter_spec(graph: ModelGraph, *, name: str, source: str, revision: str | N
     Raises:
         ValueError: the model has no linear layer that runs.
     """
-    paths, why = attention_inputs(graph), "What attention reads: its query, key and value."
-    if not paths:
-        paths, why = linears(graph), "All linear layers that run, found no attention by dataflow."
-    if not paths:
-        raise ValueError("it has no linear layer that runs")
-    modules = _patterns(paths, graph)
+    key, words, places, why = _target(graph)
     return _SPEC.format(
         name=name,
         source=source,
         revision=f"  revision: {revision}  # a commit: builds stay the same\n" if revision else "",
         cls=graph.class_name,
         why=why,
-        where="\n".join(f"  #   {path}" for path in fold(paths)),
-        modules=", ".join(modules),
-        expect=len(paths),
+        where="\n".join(f"  #   {path}" for path in fold(places)),
+        key=key,
+        words=", ".join(words),
+        expect=len(places),
     )
+
+
+def _target(graph: ModelGraph) -> tuple[str, list[str], list[str], str]:
+    """Key of the target, its entries, the places that it selects, and why these."""
+    for roles, why in _CHOICES:
+        by_role = {role: role_places(graph, role, "weight") for role in roles}
+        found = set().union(*by_role.values())
+        order = {path: at for at, path in enumerate(graph.modules)}
+        places = sorted(found, key=lambda name: order.get(whole_of(name), -1))
+        if found and all(_is_sound(graph, name) for name in found):
+            return "role", [role for role in roles if by_role[role]], places, why
+    paths = linears(graph)
+    if not paths:
+        raise ValueError("it has no linear layer that runs")
+    return "module", _patterns(paths, graph), paths, "All linear layers that run."
+
+
+def _is_sound(graph: ModelGraph, name: str) -> bool:
+    """Whether a place runs, and the rows of a part are known."""
+    path = whole_of(name)
+    if path not in graph.modules or not graph.modules[path].calls:
+        return False
+    try:
+        return name == path or rows_of(graph, path, name[len(path) + 1 : -1]) is not None
+    except NoPartsError:
+        return False
 
 
 def linears(graph: ModelGraph) -> list[str]:
     """The paths of the linear layers that run, in stacks of blocks where there are some."""
     found = [path for path, info in graph.modules.items() if info.layout == "linear" and info.calls]
     return [path for path in found if graph.modules[path].stack] or found
-
-
-def attention_inputs(graph: ModelGraph) -> list[str]:
-    """The linear layers whose output becomes query, key or value of an attention call."""
-    known = set(linears(graph))
-    makers = {
-        call.output: path
-        for path in known
-        for call in graph.modules[path].calls
-        if call.output is not None
-    }
-    found: dict[str, None] = {}
-    for node in graph.trace.graph.nodes:
-        if node.op == "call_function" and getattr(node.target, "__name__", "") == _ATTENTION:
-            for value in [*node.args[:3], *(node.kwargs.get(k) for k in ("query", "key", "value"))]:
-                found |= dict.fromkeys(_above(value, makers))
-    return [path for path in graph.modules if path in found]
-
-
-def _above(value: object, makers: dict[fx.Node, str]) -> Iterator[str]:
-    """The nearest linear layers that a value comes from, along each way up."""
-    stack, seen = [value], set()
-    while stack:
-        node = stack.pop()
-        if not isinstance(node, fx.Node) or node in seen:
-            continue
-        seen.add(node)
-        if node in makers:
-            yield makers[node]
-        else:
-            stack += node.all_input_nodes
 
 
 def _patterns(paths: list[str], graph: ModelGraph) -> list[str]:

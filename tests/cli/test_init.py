@@ -52,7 +52,9 @@ def test_the_spec_plans(kind, tmp_path, monkeypatch, capfd):
     found = {placement.site.module.rpartition(".")[2] for placement in planned.placements}
     if kind in PROJECTIONS:
         assert found == PROJECTIONS[kind]
-    assert Path("mine.delta.yaml").read_text().startswith("# yaml-language-server: $schema=")
+    text = Path("mine.delta.yaml").read_text()
+    assert text.startswith("# yaml-language-server: $schema=")
+    assert "{role: [attention.query, attention.key, attention.value" in text
 
 
 def test_it_never_overwrites(tmp_path, monkeypatch, capfd):
@@ -70,5 +72,6 @@ def test_a_model_without_linear_layers_has_a_code(tmp_path, monkeypatch, capfd):
     from deltac.planning import starter
 
     monkeypatch.setattr(starter, "linears", lambda graph: [])
+    monkeypatch.setattr(starter, "_CHOICES", ())
     assert _run(["init", MINILM], Output()) == 2
     assert "DLT863" in capfd.readouterr().err
