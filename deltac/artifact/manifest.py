@@ -14,6 +14,7 @@ import deltac
 from deltac.artifact.spec import spec_section
 from deltac.model.fold import fold, fold_values
 from deltac.model.graph import ModelGraph
+from deltac.model.role_places import site_role
 from deltac.model.source import Origin
 from deltac.operators._init import describe
 from deltac.planning import Placement, Plan
@@ -127,11 +128,11 @@ def _deltas(plan: Plan) -> list[dict[str, Any]]:
             if placement.delta is delta:
                 options = placement.operator.options()
                 group = groups.setdefault(
-                    json.dumps(options, sort_keys=True), {"options": options, "sites": []}
+                    json.dumps(options, sort_keys=True), {"options": options, "sites": {}}
                 )
-                group["sites"].append(placement.site.path)
+                group["sites"][placement.site.path] = site_role(plan.graph, placement.site)
         parts = [
-            {"options": group["options"], "sites": fold(group["sites"])}
+            {"options": group["options"], "sites": fold(group["sites"]), "roles": _roles(group)}
             for group in groups.values()
         ]
         identity = sorted(
@@ -150,6 +151,11 @@ def _deltas(plan: Plan) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def _roles(group: dict[str, Any]) -> dict[str, str]:
+    """Folded sites → what they do in the model, where the run shows it."""
+    return {site: str(role) for site, role in fold_values(group["sites"]) if role}
 
 
 def _sets(plan: Plan) -> dict[str, Any]:

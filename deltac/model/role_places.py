@@ -5,6 +5,7 @@ from __future__ import annotations
 from deltac.model.graph import ModelGraph
 from deltac.model.parts import FUSED
 from deltac.model.residual import residual_after
+from deltac.sites import Site
 from deltac.spec import ROLES
 
 #: Roles of a part of a block that holds linears. It need not be a module: BERT's MLP is two linears of the block.
@@ -48,6 +49,15 @@ def fused_parts(graph: ModelGraph, role: str) -> list[tuple[str, str]]:
     region, _, part = role.rpartition(".")
     fused = [kind for kind, parts in FUSED.items() if part in parts]
     return [(path, part) for kind in fused for path in graph.roles.paths(f"{region}.{kind}")]
+
+
+def site_role(graph: ModelGraph, site: Site) -> str:
+    """What the place of a site does in the model, such as `attention.query`; empty where the run doesn't show it."""
+    roles = [role for role in graph.roles.of.get(site.module, ()) if role != "linear"]
+    if site.part:
+        regions = {role.rpartition(".")[0] for role in roles if role.rpartition(".")[2] in FUSED}
+        roles = [f"{region}.{site.part}" for region in sorted(regions)]
+    return ", ".join(roles)
 
 
 def present_roles(graph: ModelGraph) -> list[str]:

@@ -21,6 +21,7 @@ class Place:
         options: the operator's options there, defaults and overrides included.
         forms: the parameter's own name (empty where the site itself is tuned) → such as `float32[8, 384]`.
         tensors: full name of each tensor that a saved delta holds for it → its form.
+        role: what the module does in the model, such as `attention.query`; empty where that isn't known.
     """
 
     site: str
@@ -28,6 +29,7 @@ class Place:
     options: Mapping[str, Any]
     forms: Mapping[str, str]
     tensors: Mapping[str, str]
+    role: str = ""
 
     @property
     def parameters(self) -> int:
@@ -76,12 +78,14 @@ class Facts:
         found = {}
         for position, delta in enumerate(self.manifest["deltas"]):
             name = delta["name"]
-            places = {
-                site: _place(name, site, part["options"], rows.get((name, site), []))
-                for part in delta["parts"]
-                for folded in part["sites"]
-                for site in unfold(folded)
-            }
+            places = {}
+            for part in delta["parts"]:
+                roles = {
+                    site: role for line, role in part["roles"].items() for site in unfold(line)
+                }
+                for site in (site for folded in part["sites"] for site in unfold(folded)):
+                    own = rows.get((name, site), [])
+                    places[site] = _place(name, site, part["options"], own, roles.get(site, ""))
             found[name] = DeltaFacts(name, delta["operator"], places, position)
         return found
 
@@ -104,7 +108,7 @@ def form_of(row: Mapping[str, Any]) -> str:
 
 
 def _place(
-    delta: str, site: str, options: Mapping[str, Any], rows: list[Mapping[str, Any]]
+    delta: str, site: str, options: Mapping[str, Any], rows: list[Mapping[str, Any]], role: str
 ) -> Place:
     # The site of a parameter ends in the parameter's name; that of an activation is the module.
     at_module = any(row["kind"] == "activation" for row in rows)
@@ -114,7 +118,7 @@ def _place(
         else row["name"].rpartition(".")[2].removeprefix(f"{delta}_"): form_of(row)
         for row in rows
     }  # fmt: skip
-    return Place(site, module, options, forms, {row["name"]: form_of(row) for row in rows})
+    return Place(site, module, options, forms, {row["name"]: form_of(row) for row in rows}, role)
 
 
 def _size(form: str) -> int:

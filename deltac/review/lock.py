@@ -55,7 +55,7 @@ def make_lock(facts: Facts) -> dict[str, Any]:
             for name, entry in sorted(manifest["operators"].items())
         },
         "deltas": [_delta(delta) for delta in facts.deltas.values()],
-        "heads": [line for line, _ in _lines({n: (f, 0) for n, f in facts.heads.items()})],
+        "heads": [line for line, _ in _lines({n: (f, 0, "") for n, f in facts.heads.items()})],
         "counts": {
             key: value for key, value in counts.items() if not key.startswith("percent")
         },
@@ -161,11 +161,11 @@ def _variables(facts: Facts) -> dict[str, Any]:
 
 
 def _delta(delta: DeltaFacts) -> dict[str, Any]:
-    groups: dict[str, tuple[dict[str, Any], dict[str, tuple[str, int]]]] = {}
+    groups: dict[str, tuple[dict[str, Any], dict[str, tuple[str, int, str]]]] = {}
     for site, place in delta.places.items():
         key = repr(sorted(_plain(place.options).items()))
         _, places = groups.setdefault(key, (_plain(place.options), {}))
-        places[site] = (_form(place), place.parameters)
+        places[site] = (_form(place), place.parameters, place.role)
     parts = []
     for options, places in groups.values():
         lines = [line for line, _ in _lines(places)]
@@ -187,16 +187,17 @@ def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _lines(places: Mapping[str, tuple[str, int]]) -> list[tuple[str, int]]:
-    """One line for each run of identical sites: path, tensors, how many sites, how many elements."""
+def _lines(places: Mapping[str, tuple[str, int, str]]) -> list[tuple[str, int]]:
+    """One line for each run of identical sites: path, tensors, sites, elements, and the role."""
     lines = []
-    for folded, (form, size) in fold_values(places):
+    for folded, (form, size, role) in fold_values(places):
         number = len(unfold(folded))
         words = [
             folded,
             form,
             f"×{number}" if number > 1 else "",
             f"{number * size:,}" if size else "",
+            role,
         ]
         lines.append(("  ".join(word for word in words if word), number))
     return lines
