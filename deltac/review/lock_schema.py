@@ -33,7 +33,9 @@ def schema() -> dict[str, Any]:
             }
         ),
     }
-    counts = ("base", "delta", "added", "tuned_in_place", "factors", "heads", "delta_bytes")
+    counts = (
+        "base", "delta", "added", "tuned_in_place", "factors", "fixed", "heads", "delta_bytes",
+    )  # fmt: skip
     base = {
         "source": {"description": "As in the spec; absent for a config alone.", "type": "string"},
         "version": {"description": "Version of the package in the source.", "type": "string"},

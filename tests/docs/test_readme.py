@@ -75,9 +75,9 @@ def test_compile_prints_what_the_readme_shows(folder, shown):
     shown(0, COMPILE, output)
 
 
-def test_a_misspelt_target_prints_what_the_readme_shows(folder, shown):
+def test_a_target_without_a_match_prints_what_the_readme_shows(folder, shown):
     spec = folder / SPEC
-    spec.write_text(spec.read_text(encoding="utf-8").replace("self.value", "self.valeu"))
+    spec.write_text(spec.read_text(encoding="utf-8").replace("attention.value", "mlp.gate"))
     code, output, error = deltac(COMPILE, folder)
     assert (code, output) == (1, "")
     shown(1, COMPILE, error)

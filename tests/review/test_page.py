@@ -24,7 +24,7 @@ def test_the_outputs_of_the_page_are_real(folder, deltac):
     for old, new in (
         ("alpha: 16", "alpha: 32"),
         ("dropout: 0.05", "dropout: 0.1"),
-        ("self.value]", "self.value, attention.output.dense]"),
+        ("attention.value]", "attention.value, attention.output]"),
     ):
         assert old in text
         text = text.replace(old, new)
