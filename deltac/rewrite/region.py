@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import nn
 
+from deltac.rewrite.interior_region import Interior
 from deltac.rewrite.source import Source
 
 #: Runs the base's own forward while the delta is switched off. A flag, because swapping the class would drop what other
@@ -29,12 +30,14 @@ class Region:
         source: its new forward.
         original: the text of the forward before, for the reader.
         added: own names of the delta's parameters that it reads.
+        interior: what is done inside its forward, where that is no leaf and no module edge.
     """
 
     base: type[nn.Module]
     source: Source
     original: str
     added: tuple[str, ...]
+    interior: Interior | None = None
 
 
 @functools.cache
@@ -74,6 +77,8 @@ def region_class(region: Region) -> type[nn.Module]:
         "extra_repr": extra_repr,
         "forward": forward,
     }
+    if region.interior is not None:
+        members["delta_variants"] = []
     return type(base.__name__, (base,), members)
 
 

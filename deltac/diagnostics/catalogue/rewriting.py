@@ -53,4 +53,12 @@ CODES = (
         "The model given is not the one that the spec's `model` section describes.",
         exit=2,
     ),
+    Code(
+        "DLT508",
+        "interior-not-traceable",
+        "The place lies inside the forward of a module, and that forward does something that no graph with guards at "
+        "entry can hold: it decides by values of a tensor, changes the module, or calls an autograd function of its "
+        "own. The message shows the line of the model's source. Choose a place that is the output of a module.",
+        exit=2,
+    ),
 )
