@@ -25,7 +25,8 @@ class Path:
 
     Attributes:
         root: name of an argument of the forward, or `self`.
-        steps: how to get from there to the value: `("attr", name)`, `("item", key)` or `("call", name, args)`.
+        steps: how to get from there to the value: `("attr", name)`, `("item", key)` or
+            `("call", name, args, kwargs)`.
     """
 
     root: str
@@ -39,9 +40,9 @@ class Path:
         """An item of the value."""
         return Path(self.root, (*self.steps, ("item", key)))
 
-    def call(self, name: str, *args: Any) -> Path:
+    def call(self, name: str, *args: Any, **kwargs: Any) -> Path:
         """The result of a method of the value that changes nothing."""
-        return Path(self.root, (*self.steps, ("call", name, args)))
+        return Path(self.root, (*self.steps, ("call", name, args, kwargs)))
 
 
 class Entry:
@@ -109,7 +110,9 @@ class Entry:
             elif kind == "item":
                 text += f"[{name!r}]"
             else:
-                text += f".{name}({', '.join(self._number_text(arg) for arg in rest[0])})"
+                given = [self._number_text(arg) for arg in rest[0]]
+                given += [f"{key}={self._number_text(arg)}" for key, arg in rest[1].items()]
+                text += f".{name}({', '.join(given)})"
         return text
 
     def conditions(self) -> list[str]:
@@ -118,7 +121,7 @@ class Entry:
         for each in self.shapes.guards:
             text = self._expression_text(each.expr)
             if text != "True":
-                found.setdefault(text)
+                found.setdefault(f"({text})" if " or " in text or " and " in text else text)
         return list(found)
 
     def _number_text(self, number: Any) -> str:

@@ -56,9 +56,10 @@ def _class(cls: type) -> type:
         "__setattr__": _set_attribute,
         "__hash__": object.__hash__,
         "__eq__": object.__eq__,
+        "__bool__": _truth,
     }
     for name in ("__len__", "__getitem__", "__contains__", "__setitem__", "__delitem__", "__iter__",
-                 "__call__", "__bool__"):  # fmt: skip
+                 "__call__"):  # fmt: skip
         if hasattr(cls, name):
             members[name] = _special(name)
     return type(cls.__name__, (cls,), members)
@@ -79,6 +80,11 @@ def _get_attribute(made: Any, name: str) -> Any:
 def _set_attribute(made: Any, name: str, value: Any) -> None:
     recorder, *_ = object.__getattribute__(made, "_deltac")
     recorder.set_attribute(made, name, value)
+
+
+def _truth(made: Any) -> bool:
+    recorder, _, value, _ = object.__getattribute__(made, "_deltac")
+    return bool(value) if recorder.paused else recorder.truth(made)
 
 
 def _special(name: str) -> Callable:

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
+from torch._dynamo.comptime import comptime
+from torch._dynamo.variables.builder import SourcelessBuilder
+from torch._dynamo.variables import (
+    ConstDictVariable,
+    LazyVariableTracker,
+    ListVariable,
+    SymNodeVariable,
+    TensorVariable,
+    TupleVariable,
+)
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from deltac.rewrite.interior import parameters_of, trace_interior
 from deltac.rewrite.interior_code import variant
@@ -69,15 +81,23 @@ def call(self: nn.Module, *values: Any) -> Any:
     """Runs the code for a call of an interior region.
 
     Raises:
-        DeltacError: DLT508, DLT509 where there is no code for such a call and none can be made.
+        DeltacError: DLT508 where there is no code for such a call and none can be made.
     """
     for accepts, run in self.delta_variants:
         if accepts(self, *values):
             return run(self, *values)
-    return add_variant(self, values)[1](self, *values)
+    if not torch.compiler.is_dynamo_compiling():
+        return add_variant(self, values)[1](self, *values)
+    # torch.compile can't follow the tracer: it runs beside it, on the forms of the arguments.
+    made = None
+    comptime(_make_while_compiling)  # sets `made`
+    accepts, run = made
+    if not accepts(self, *values):
+        raise RuntimeError("the code that was made for this call doesn't accept it")
+    return run(self, *values)
 
 
-def add_variant(module: nn.Module, values: tuple) -> Pair:
+def add_variant(module: nn.Module, values: Sequence[Any]) -> Pair:
     """Makes the code for calls like this one, and keeps it with the class."""
     region = type(module).delta_region
     interior = region.interior
@@ -88,3 +108,32 @@ def add_variant(module: nn.Module, values: tuple) -> Pair:
     pair = made.accepts.function, made.run.function
     module.delta_variants.append(pair)
     return pair
+
+
+def _make_while_compiling(context: Any) -> None:
+    """Sets the local variable `made` of the function that torch.compile is following to the code for its call."""
+    tx = context._ComptimeContext__tx
+    module, values = (_example(tx.symbolic_locals[name]) for name in ("self", "values"))
+    pair = add_variant(module, values)
+    tx.symbolic_locals["made"] = SourcelessBuilder.create(tx, pair)
+
+
+def _example(variable: Any) -> Any:
+    """What torch.compile knows of a value, as a value of the same form."""
+    if isinstance(variable, LazyVariableTracker):
+        variable = variable.realize()
+    if isinstance(variable, TensorVariable):
+        known = variable.proxy.node.meta["example_value"]
+        sizes = [size if isinstance(size, int) else size.node.hint for size in known.shape]
+        with FakeTensorMode():
+            return torch.empty(sizes, dtype=known.dtype, device=known.device)
+    if isinstance(variable, SymNodeVariable):
+        return variable.sym_num.node.hint
+    if isinstance(variable, ConstDictVariable):
+        items = variable.items.items()
+        return {key.vt.as_python_constant(): _example(value) for key, value in items}
+    if isinstance(variable, (TupleVariable, ListVariable)):
+        return variable.python_type()(_example(item) for item in variable.items)
+    if variable.is_python_constant():
+        return variable.as_python_constant()
+    return variable.value

@@ -10,6 +10,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable
 from contextlib import contextmanager, nullcontext
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -42,14 +43,15 @@ class Recorder(TorchFunctionMode):
         graph: the graph so far.
         entry: what is known at entry, with the guards.
         paused: whether calls run without being recorded, inside a leaf.
-        changed: whether an argument was changed already: what is read from one later is not known at entry.
     """
 
     def __init__(self, names: list[str], device: torch.device) -> None:
         super().__init__()
         self.graph, self.entry, self.device = fx.Graph(), Entry(), device
-        self.paused = self.changed = self.running = False
+        self.paused = self.running = False
+        self._changed: set[str] = set()
         self._inputs = {name: self.graph.placeholder(name) for name in names}
+        self.graph._graph_namespace.create_name("self", None)  # a submodule may have that name
         self._marker = self.graph.call_function(_marker)
         self._nodes: dict[int, fx.Node] = {}
         self._keep: list[Any] = []  # an id is only unique while its object lives
@@ -100,23 +102,22 @@ class Recorder(TorchFunctionMode):
     def read(self, value: Any, path: Path) -> Any:
         """A value that was read from an argument."""
         entry, text = self.entry, self.entry.text(path)
+        stale = self._stale(text)
         if isinstance(value, torch.Tensor):
-            return self._read_tensor(value, path)
-        if type(value) is int and not self.changed:
-            return entry.integer(value, path)
-        if is_plain(value) and not isinstance(value, dict):
-            if self.changed:
-                raise InteriorError(f"it reads {text} after something was changed")
+            return self._read_tensor(value, path, stale)
+        if is_plain(value) and type(value) not in (list, dict):
+            if stale:
+                raise InteriorError(f"it reads {text} after it may have changed")
+            if type(value) is int:
+                return entry.integer(value, path)
             entry.guard(same(text, value))
             return value
-        if isinstance(value, type) or type(value).__name__ in ("function", "builtin_function_or_method"):
+        if isinstance(value, (type, FunctionType)):
             entry.guard(f"{text}.__qualname__ == {value.__qualname__!r}")
             return value
-        if not self.changed:
-            entry.guard(
-                f"type({text}).__qualname__ == {type(value).__qualname__!r}"
-            )
-        key = (text, self.changed)
+        if not stale:
+            entry.guard(f"type({text}).__qualname__ == {type(value).__qualname__!r}")
+        key = (text, stale)
         if key not in self._objects:
             try:
                 self._objects[key] = stand_in(self, value, path)
@@ -124,24 +125,28 @@ class Recorder(TorchFunctionMode):
                 raise InteriorError(f"it reads {text}, a {type(value).__name__}") from error
         return self._objects[key]
 
-    def _read_tensor(self, value: torch.Tensor, path: Path) -> torch.Tensor:
+    def _stale(self, text: str, *, inside: bool = False) -> bool:
+        """Whether a value that is read from an argument may be another than at entry."""
+        return any(
+            text.startswith(changed) or (inside and changed.startswith(text))
+            for changed in self._changed
+        )
+
+    def _read_tensor(self, value: torch.Tensor, path: Path, stale: bool) -> torch.Tensor:
         text = self.entry.text(path)
-        key = (text, self.changed)
+        key = (text, stale)
         if key not in self._objects:
-            if self.changed:
+            if stale:
                 made = self._late_tensor(value)
-                self._bind(made, self._path_node(path))
             else:
                 self.entry.guard(
                     f"isinstance({text}, torch.Tensor) and {text}.dtype is {value.dtype} and "
                     f"{text}.dim() == {value.dim()} and {text}.device == {literal(value.device)}"
                 )
-                made = self._tensor(
-                    [self.entry.size(int(size), path.call("size", dim)) for dim, size in enumerate(value.shape)],
-                    value,
-                )
-                self._bind(made, self._path_node(path))
-            self._objects[key] = made
+                sizes = enumerate(map(int, value.shape))
+                sizes = [self.entry.size(size, path.call("size", dim)) for dim, size in sizes]
+                made = self._tensor(sizes, value)
+            self._objects[key] = self._bind(made, self._path_node(path))
         return self._objects[key]
 
     def _tensor(self, sizes: list[Number], like: torch.Tensor) -> torch.Tensor:
@@ -275,7 +280,7 @@ class Recorder(TorchFunctionMode):
     def _run_leaf(self, func: Callable, args: tuple, kwargs: dict) -> Any:
         leaves = [*_leaves(args), *_leaves(kwargs)]
         if any(parts(leaf) for leaf in leaves):
-            self.changed = True
+            self._changed.add("")
         elif all(self.entry.known(leaf) for leaf in leaves):
             try:
                 with self.pause():
@@ -287,20 +292,25 @@ class Recorder(TorchFunctionMode):
     def method(self, made: Any, name: str, *args: Any, **kwargs: Any) -> Any:
         """A method of a stand-in was called."""
         _, path, value, _ = parts(made)
+        text = self.entry.text(path)
+        stale = self._stale(text, inside=True)
         leaves = [*_leaves(args), *_leaves(kwargs)]
-        numbers = [self.entry.value_of(leaf) for leaf in args]
-        if reads_only(name) and not self.changed and not kwargs and all(
-            type(number) in (int, str) and self.entry.known(leaf) for number, leaf in zip(numbers, args, strict=True)
-        ):
-            with self.pause():
-                found = getattr(value, name)(*numbers)
-            step = path.item(args[0]) if name == "__getitem__" else path.call(name, *args)
-            return self.read(found, step)
-        length = self._kv_length(value, name, path, args)
-        node = self.graph.call_method(name, (self.argument(made), *self.argument(args)), self.argument(kwargs))
-        self.changed = True
         if any(isinstance(leaf, torch.nn.Module) for leaf in leaves):
             raise InteriorError(f"a module is passed to {name}()")
+        simple = all(
+            type(leaf) in (int, str, torch.SymInt) and self.entry.known(leaf) for leaf in leaves
+        )
+        if reads_only(name) and simple and not stale:
+            with self.pause():
+                own, named = _map(self.entry.value_of, args), _map(self.entry.value_of, kwargs)
+                found = getattr(value, name)(*own, **named)
+            step = path.item(args[0]) if name == "__getitem__" else path.call(name, *args, **kwargs)
+            return self.read(found, step)
+        length = None if stale else self._kv_length(value, name, path, args)
+        node = self.graph.call_method(
+            name, (self.argument(made), *self.argument(args)), self.argument(kwargs)
+        )
+        self._changed.add(text if type(value) in (list, dict) else "")
         out = self._run_on_numbers(getattr(value, name), args, kwargs)
         if length is not None:
             out = tuple(
@@ -308,9 +318,18 @@ class Recorder(TorchFunctionMode):
             )
         return self._bind(out, node)
 
+    def truth(self, made: Any) -> bool:
+        """`bool()` of a stand-in."""
+        _, path, value, _ = parts(made)
+        text = self.entry.text(path)
+        if self._stale(text, inside=True):
+            raise InteriorError(f"it decides by {text} after it may have changed")
+        self.entry.guard(f"bool({text}) is {bool(value)}")
+        return bool(value)
+
     def _kv_length(self, value: Any, name: str, path: Path, args: tuple) -> Number | None:
         """The length of the keys that a cache's `update` returns: the cache tells it before, for the masks."""
-        if not (isinstance(value, Cache) and name == "update") or self.changed or len(args) < 3:
+        if not (isinstance(value, Cache) and name == "update") or len(args) < 3:
             return None
         with self.pause():
             length = value.get_mask_sizes(self.entry.value_of(args[0].shape[2]), args[2])[0]
@@ -403,8 +422,9 @@ class Recorder(TorchFunctionMode):
         """The node of a value that is read from an argument, at entry where nothing was changed before."""
         if not path.steps:
             return self._inputs[path.root]
-        late = self.changed and not early
-        key = (self.entry.text(path), late)
+        text = self.entry.text(path)
+        late = self._stale(text) and not early
+        key = (text, late)
         if key not in self._at:
             with nullcontext() if late else self._at_top():
                 *_, (kind, name, *rest) = path.steps
@@ -414,7 +434,8 @@ class Recorder(TorchFunctionMode):
                 elif kind == "item":
                     node = self.graph.call_function(operator.getitem, (parent, name))
                 else:
-                    node = self.graph.call_method(name, (parent, *self.argument(rest[0])))
+                    own, named = self.argument(rest[0]), self.argument(rest[1])
+                    node = self.graph.call_method(name, (parent, *own), named)
                 self._at[key] = node
         return self._at[key]
 
