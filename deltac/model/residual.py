@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import fx
@@ -45,7 +46,7 @@ def residual_after(graph: ModelGraph, path: str) -> Residual | None:
     calls = graph.modules[path].calls
     if not calls or calls[0].output is None:
         return None
-    total = _sum_after(calls[0].output)
+    total = sum_after(calls[0].output)
     if total is None:
         return None
     ends = [
@@ -56,7 +57,16 @@ def residual_after(graph: ModelGraph, path: str) -> Residual | None:
     return Residual(tuple(reversed(ends)), total.meta["scope"])
 
 
-def _sum_after(output: fx.Node) -> fx.Node | None:
+def sum_after(
+    output: fx.Node, *, passes: Callable[[fx.Node], bool] = lambda node: False, inside: bool = False
+) -> fx.Node | None:
+    """The sum of a value and a residual, None where there is none.
+
+    Args:
+        output: the node of the value.
+        passes: which other nodes lead from the value to the sum, beside dropout and the like.
+        inside: whether the graph is of one forward: there, what the forward is given counts as a residual too.
+    """
     ancestors = _ancestors(output)
     frontier, seen = [output], {output}
     while frontier:
@@ -64,12 +74,15 @@ def _sum_after(output: fx.Node) -> fx.Node | None:
         for user in node.users:
             if user in seen:
                 continue
-            name = getattr(user.target, "__name__", "")
+            name = user.target if user.op == "call_method" else getattr(user.target, "__name__", "")
             others = [operand for operand in user.all_input_nodes if operand not in seen]
-            if name in _ADD and any(operand in ancestors for operand in others):
+            if name in _ADD and any(
+                operand in ancestors or (inside and operand.op == "placeholder")
+                for operand in others
+            ):
                 return user
             # A sum with something else (a parallel branch) still leads to the residual; so does a change of dtype.
-            if name in _ADD or (name in _KEEPS_MEANING and not others):
+            if name in _ADD or (not others and (name in _KEEPS_MEANING or passes(user))):
                 seen.add(user)
                 frontier.append(user)
     return None

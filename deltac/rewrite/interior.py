@@ -19,7 +19,8 @@ from deltac.diagnostics import DeltacError, Diagnostic
 from deltac.rewrite.interior_entry import Path, is_plain, same
 from deltac.rewrite.interior_fakes import fake_module, tensors_in
 from deltac.rewrite.interior_leaves import leaf_calls
-from deltac.rewrite.interior_trace import InteriorError, Recorder
+from deltac.rewrite.interior_nodes import InteriorError
+from deltac.rewrite.interior_trace import Recorder
 
 _LOCK = threading.RLock()
 
@@ -48,8 +49,10 @@ def own_forward(cls: type[nn.Module]) -> Callable:
     """The forward without what transformers wraps around it for checkpointing."""
     forward = cls.forward
     if issubclass(cls, GradientCheckpointingLayer):
-        while forward.__name__ and hasattr(forward, "__wrapped__") and (
-            forward.__code__.co_name == "forward_with_checkpointing"
+        while (
+            forward.__name__
+            and hasattr(forward, "__wrapped__")
+            and (forward.__code__.co_name == "forward_with_checkpointing")
         ):
             forward = forward.__wrapped__
     return forward
@@ -79,6 +82,8 @@ def trace_interior(
     device = next((t.device for t in tensors_in(list(values))), torch.device("cpu"))
     recorder = Recorder(names, device)
     mode = FakeTensorMode(shape_env=recorder.entry.shapes, allow_non_fake_inputs=True)
+    # The cache of results costs more than it saves where sizes are symbols.
+    mode.cache_enabled = False
     try:
         with _LOCK, torch.inference_mode(False), torch.enable_grad(), mode:
             twin = fake_module(module, device)
@@ -112,7 +117,9 @@ def _spread(base: type[nn.Module], given: list[Any]) -> tuple[list[Any], dict[st
     return args, kwargs
 
 
-def _prepare(recorder: Recorder, twin: nn.Module, base: type[nn.Module], enter: Sequence[str]) -> dict:
+def _prepare(
+    recorder: Recorder, twin: nn.Module, base: type[nn.Module], enter: Sequence[str]
+) -> dict:
     """Makes the copy's submodules leaves, and watches what is read of those that are entered."""
     tensors = {**dict(twin.named_buffers()), **dict(twin.named_parameters())}
     recorder.add_state(tensors, dict(twin.named_modules()))
@@ -181,7 +188,9 @@ def _frozen(value: Any) -> Any:
 
 def _check_unchanged(before: Any, after: Any, given: Any, left: Any) -> None:
     for path, own in before.items():
-        changed = [name for name in {**own, **after[path]} if own.get(name) != after[path].get(name)]
+        changed = [
+            name for name in {**own, **after[path]} if own.get(name) != after[path].get(name)
+        ]
         if changed:
             raise InteriorError(f"it sets '{changed[0]}' of the module")
     if given != left:

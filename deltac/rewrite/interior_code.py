@@ -34,4 +34,3 @@ def variant(interior: InteriorGraph) -> Variant:
     run = source_of(interior.graph, "run")
     # The module itself, as an argument of the attention call: fx has no node for it.
     return Variant(accepts, Source(run.text.replace("self.delta_self", "self"), run.names, "run"))
-

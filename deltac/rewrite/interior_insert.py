@@ -2,11 +2,41 @@
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
-from torch import fx
+from torch import fx, nn
 
+from deltac.model.residual import sum_after
+from deltac.rewrite.interior_nodes import InteriorError
 from deltac.rewrite.source import Source
+
+#: Modules between a sub-layer's output and the sum that change no meaning.
+_PASSED = (nn.Dropout, nn.Identity)
+
+
+@dataclass(frozen=True)
+class OutputFunction:
+    """An operator's `output(x, y, p)`, traced.
+
+    Attributes:
+        name: the name it is called by in generated code.
+        source: its Python text; the parameters follow x and y.
+    """
+
+    name: str
+    source: Source
+
+    @property
+    def __name__(self) -> str:
+        # torch.fx names a call's function in the generated code by this.
+        return self.name
+
+    def __call__(self, *args: Any) -> Any:
+        """The new y."""
+        return self.source.function(*args)
 
 
 @dataclass(frozen=True)
@@ -14,17 +44,71 @@ class Insertion:
     """An operator inside a forward.
 
     Attributes:
-        function: `output(x, y, *parameters)` of the operator.
+        function: the operator's function.
         parameters: own names of its parameters in the region's module.
+        before: path of the submodule whose first input x is.
         after: path of the submodule whose output y is, or leads to the sum that y is.
         summed: whether y is the sum of that output and the residual, not the output itself.
     """
 
-    function: Source
+    function: OutputFunction
     parameters: tuple[str, ...]
+    before: str
     after: str
     summed: bool
 
 
-def insert(graph: fx.Graph, insertion: Insertion) -> None:
-    raise NotImplementedError
+def insert(module: nn.Module, graph: fx.Graph, insertion: Insertion) -> None:
+    """Inserts an operator wherever its place is in the graph.
+
+    Raises:
+        InteriorError: this way of calling the forward never comes by the place, or it has no sum there.
+    """
+    starts = [_input(call) for call in _calls(graph, insertion.before)]
+    ends = [*_calls(graph, insertion.after)]
+    if not ends or len(starts) != len(ends):
+        raise InteriorError(f"'{insertion.after}' is not called in it")
+    for x, call in zip(starts, ends, strict=True):
+        y = _first_output(graph, call)
+        if insertion.summed:
+            y = sum_after(y, passes=lambda node: _is_passed(module, node), inside=True)
+            if y is None:
+                raise InteriorError(f"it adds no residual to the output of '{insertion.after}'")
+        users = list(y.users)
+        with graph.inserting_after(y):
+            anchor = graph.call_function(_anchor, (y,))
+        with graph.inserting_before(anchor):
+            parameters = map(graph.get_attr, insertion.parameters)
+            new = graph.call_function(insertion.function, (x, y, *parameters))
+        for user in users:
+            user.replace_input_with(y, new)
+        graph.erase_node(anchor)
+    graph.lint()
+
+
+def _calls(graph: fx.Graph, path: str) -> Iterator[fx.Node]:
+    """The calls of a submodule, or of the one around it that is called in its place."""
+    for node in graph.nodes:
+        if node.op == "call_module" and (path == node.target or path.startswith(f"{node.target}.")):
+            yield node
+
+
+def _input(call: fx.Node) -> fx.Node:
+    """The first tensor that a module is given, see `edge.first_input`."""
+    return next(
+        value for value in (*call.args, *call.kwargs.values()) if isinstance(value, fx.Node)
+    )
+
+
+def _first_output(graph: fx.Graph, call: fx.Node) -> fx.Node:
+    """The node of a module's output, or of the first item where it returns a tuple."""
+    items = [user for user in call.users if user.target is operator.getitem]
+    return next((item for item in items if item.args[1] == 0), call)
+
+
+def _is_passed(module: nn.Module, node: fx.Node) -> bool:
+    return node.op == "call_module" and isinstance(module.get_submodule(node.target), _PASSED)
+
+
+def _anchor() -> None:
+    """Marks the place of new nodes while they are made."""

@@ -15,7 +15,8 @@ from torch import nn
 from transformers.integrations import hub_kernels
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, AttentionInterface
 
-from deltac.rewrite.interior_trace import InteriorError, Recorder
+from deltac.rewrite.interior_nodes import InteriorError
+from deltac.rewrite.interior_trace import Recorder
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,9 @@ class Attention:
         """Tensors of the shapes that it returns."""
         batch, heads, length, _ = query.shape
         output = query.new_empty((batch, length, heads, value.shape[-1]))
-        return output, query.new_empty((batch, heads, length, key.shape[-2])) if self.weights else None
+        return output, query.new_empty(
+            (batch, heads, length, key.shape[-2])
+        ) if self.weights else None
 
 
 @contextmanager
@@ -98,9 +101,9 @@ def _kernels(modules: Sequence[nn.Module]) -> Iterator[tuple[dict[str, Any], str
         names = vars(sys.modules[name])
         for key, value in list(names.items()):
             code = getattr(value, "__code__", None)
-            if isinstance(value, FunctionType) and code.co_filename == hub_kernels.__file__:
-                if value.__module__ == name:
-                    yield names, key, value
+            own = isinstance(value, FunctionType) and value.__module__ == name
+            if own and code.co_filename == hub_kernels.__file__:
+                yield names, key, value
 
 
 def _in_thread(thread: int, function: Callable, leaf: Callable) -> Callable:

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 from deltac.rewrite.interior_entry import Path
 
 if TYPE_CHECKING:
-    from deltac.rewrite.interior_trace import Recorder
+    from deltac.rewrite.interior_arguments import Arguments
 
 #: Methods that only read, by the start of their name.
 _READS = ("get", "is_", "has_", "keys", "values", "items", "__len__", "__contains__", "__getitem__")
 
 
-def stand_in(recorder: Recorder, value: Any, path: Path, node: Any = None) -> Any:
+def stand_in(recorder: Arguments, value: Any, path: Path, node: Any = None) -> Any:
     """The stand-in of an object.
 
     Args:
@@ -34,7 +34,7 @@ def stand_in(recorder: Recorder, value: Any, path: Path, node: Any = None) -> An
     return made
 
 
-def parts(made: Any) -> tuple[Recorder, Path, Any, Any] | None:
+def parts(made: Any) -> tuple[Arguments, Path, Any, Any] | None:
     """What a stand-in was made of; None for any other value."""
     if getattr(type(made), "_deltac_stands_in", False):
         return object.__getattribute__(made, "_deltac")

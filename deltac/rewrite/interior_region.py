@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import nn
 from torch._dynamo.comptime import comptime
-from torch._dynamo.variables.builder import SourcelessBuilder
 from torch._dynamo.variables import (
     ConstDictVariable,
     LazyVariableTracker,
@@ -18,10 +17,12 @@ from torch._dynamo.variables import (
     TensorVariable,
     TupleVariable,
 )
+from torch._dynamo.variables.builder import SourcelessBuilder
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from deltac.rewrite.interior import parameters_of, trace_interior
 from deltac.rewrite.interior_code import variant
+from deltac.rewrite.interior_entry import is_plain
 from deltac.rewrite.interior_insert import Insertion, insert
 from deltac.rewrite.source import Source
 
@@ -36,10 +37,23 @@ class Interior:
     Attributes:
         enter: paths of the submodules whose forwards become part of the graph, parents first.
         insertions: what is inserted, in order.
+        constants: what the modules hold as constants; modules with others get code of their own, so that a call has
+            few variants to be compared with.
     """
 
     enter: tuple[str, ...] = ()
     insertions: tuple[Insertion, ...] = ()
+    constants: tuple[str, ...] = ()
+
+
+def constants_of(module: nn.Module, enter: Sequence[str] = ()) -> tuple[str, ...]:
+    """The constants among the attributes of a module and of those that are entered."""
+    return tuple(
+        f"{path}.{name} = {value!r}"
+        for path in ("", *enter)
+        for name, value in sorted(vars(module.get_submodule(path)).items())
+        if is_plain(value) and not name.startswith("_") and name != "training"
+    )
 
 
 def dispatcher(base: type[nn.Module]) -> Source:
@@ -103,7 +117,7 @@ def add_variant(module: nn.Module, values: Sequence[Any]) -> Pair:
     interior = region.interior
     found = trace_interior(module, values, base=region.base, enter=interior.enter)
     for insertion in interior.insertions:
-        insert(found.graph, insertion)
+        insert(module, found.graph, insertion)
     made = variant(found)
     pair = made.accepts.function, made.run.function
     module.delta_variants.append(pair)

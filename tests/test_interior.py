@@ -1,0 +1,162 @@
+"""Interior regions: whole forwards as generated code, on many architectures, equal to eager to the last bit."""
+
+import copy
+import logging
+import pickle
+
+import interior_models as models
+import pytest
+import torch
+
+from deltac.rewrite.interior_region import Interior, constants_of, dispatcher
+from deltac.rewrite.region import Region, region_class
+
+# Nothing is inserted here: the tests ask whether the code of a forward is the forward.
+pytestmark = pytest.mark.filterwarnings("ignore:.*:DeprecationWarning:torch")
+
+
+@pytest.fixture(autouse=True)
+def no_trace_log(monkeypatch):
+    """pytest's own handler would make torch write its trace log, which takes half of the time."""
+    monkeypatch.setattr(logging.getLogger("torch.__trace"), "disabled", True)
+
+
+def rewrite(model, kinds=tuple(models.KINDS)):
+    """Gives each attention, MLP and layer module the class whose forward is generated."""
+    found = {}
+    for path, module in model.named_modules():
+        for kind in kinds:
+            if path and models.KINDS[kind].search(type(module).__name__):
+                found[path] = module
+    for module in found.values():
+        base = type(module)
+        interior = Interior(constants=constants_of(module))
+        module.__class__ = region_class(Region(base, dispatcher(base), "", (), interior))
+    return list(found.values())
+
+
+def step(model, batch, length, *, train):
+    """Logits and gradients of one step, dropout drawn from a seed, and the state of the generator after it."""
+    model.train(train)
+    model.zero_grad(set_to_none=True)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        logits = model(**models.inputs(model, batch, length)).logits
+        weights = torch.linspace(-1, 1, logits.numel()).view(logits.shape)
+        (logits * weights).sum().backward()
+        state = torch.get_rng_state()
+    grads = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    model.eval()
+    return {"logits": logits.detach(), "random state": state, **grads}
+
+
+def same(left, right):
+    assert left.keys() == right.keys()
+    different = [name for name in left if not torch.equal(left[name], right[name])]
+    assert not different, different
+
+
+def variants(module):
+    return len(type(module).delta_variants)
+
+
+@pytest.mark.parametrize("name", models.MODELS)
+def test_equal_to_eager(name):
+    base, model = models.build(name), models.build(name)
+    modules = rewrite(model)
+    assert len(modules) >= 2
+    for batch, length, train in [(2, 5, True), (1, 1, False), (4, 17, False)]:
+        same(step(model, batch, length, train=train), step(base, batch, length, train=train))
+    count = {id(module): variants(module) for module in modules}
+    same(step(model, 3, 8, train=False), step(base, 3, 8, train=False))
+    # A size of its own needs no code of its own. (Sizes seen before were with and without training.)
+    assert all(variants(module) == count[id(module)] for module in modules)
+    assert all(count.values())
+    if model.can_generate() and name not in ("bert", "roberta", "deberta-v2"):
+        for cache in (True, False):
+            given = models.prompt(model) | {"max_new_tokens": 4, "use_cache": cache}
+            assert torch.equal(model.generate(**given), base.generate(**given)), cache
+
+
+@pytest.mark.parametrize("name", ["llama", "t5", "bert"])
+def test_copies_and_pickles(name):
+    model = models.build(name)
+    rewrite(model)
+    expected = step(model, 2, 5, train=True)
+    same(step(copy.deepcopy(model), 2, 5, train=True), expected)
+    same(step(pickle.loads(pickle.dumps(model)), 2, 5, train=True), expected)
+
+
+@pytest.mark.parametrize("first_eager", [False, True])
+@pytest.mark.parametrize("name", ["llama", "t5"])
+def test_torch_compile_in_one_graph(name, first_eager):
+    torch._dynamo.reset()
+    base, model = models.build(name), models.build(name)
+    for module in rewrite(model):
+        type(module).delta_variants.clear()  # an earlier test may have made the code
+    more = {"use_cache": False}
+    fast = torch.compile(model, fullgraph=True, backend="eager")
+    with torch.no_grad():
+        if first_eager:
+            model(**models.inputs(model, 2, 9), **more)
+        for size in ((2, 9), (3, 12)):
+            given = models.inputs(model, *size) | more
+            assert torch.equal(fast(**given).logits, base(**given).logits)
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+@pytest.mark.parametrize("name", ["llama", "t5"])
+def test_checkpointing(name, reentrant):
+    base, model = models.build(name), models.build(name)
+    rewrite(model)
+    expected = step(base, 2, 5, train=True)
+    for each in (base, model):
+        options = {"use_reentrant": reentrant}
+        each.activation_checkpointing_enable(activation_checkpointing_kwargs=options)
+        each.enable_input_require_grads()
+    found = step(model, 2, 5, train=True)
+    assert torch.equal(found["logits"], expected["logits"])
+    same(found, step(base, 2, 5, train=True))
+
+
+@pytest.mark.parametrize("name", ["llama", "bert", "t5"])
+def test_outputs_are_captured(name):
+    for implementation in ("eager", "sdpa"):
+        base = models.build(name, attn_implementation=implementation)
+        model = models.build(name, attn_implementation=implementation)
+        rewrite(model)
+        given = models.inputs(model, 2, 5) | {"output_hidden_states": True}
+        if implementation == "eager":
+            given["output_attentions"] = True
+        found, expected = model(**given).to_tuple(), base(**given).to_tuple()
+        for left, right in zip(flat(found), flat(expected), strict=True):
+            assert torch.equal(left, right)
+        assert len(flat(found)) >= 3
+
+
+def flat(value):
+    if isinstance(value, torch.Tensor):
+        return [value]
+    return [each for item in value for each in flat(item)] if isinstance(value, tuple) else []
+
+
+def test_autocast_and_dtypes():
+    base, model = models.build("t5"), models.build("t5")
+    rewrite(model)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        same(step(model, 2, 5, train=True), step(base, 2, 5, train=True))
+    same(step(model, 2, 5, train=True), step(base, 2, 5, train=True))
+    base, model = base.to(torch.bfloat16), model.to(torch.bfloat16)
+    same(step(model, 2, 5, train=True), step(base, 2, 5, train=True))
+
+
+def test_what_the_code_has_as_a_constant_may_change():
+    base, model = models.build("llama"), models.build("llama")
+    modules = rewrite(model, ("attention",))
+    first = step(model, 2, 5, train=False)["logits"]
+    for each in (base, model):
+        each.model.layers[0].self_attn.scaling = 0.5
+    found = step(model, 2, 5, train=False)
+    same(found, step(base, 2, 5, train=False))
+    assert not torch.equal(found["logits"], first)
+    assert modules
