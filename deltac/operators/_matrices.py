@@ -7,7 +7,7 @@ import math
 import torch
 from torch.nn import functional as F
 
-from deltac.operators._structured import structured, wide
+from deltac.operators._structured import one_node, structured, wide
 
 
 def _unit_rows(v: torch.Tensor) -> torch.Tensor:
@@ -154,3 +154,18 @@ def repeated(shard: torch.Tensor, columns: int) -> torch.Tensor:
     """The shard side by side up to the number of columns, the last one cut off; shard: [rows, r]."""
     times = -(-columns // shard.shape[1])
     return shard.repeat(1, times)[:, :columns]
+
+
+@one_node
+def from_frequencies(
+    coefficients: torch.Tensor, entries: torch.Tensor, rows: int, columns: int
+) -> torch.Tensor:
+    """The real part of the inverse 2-D Fourier transform of a matrix that is zero but at these entries.
+
+    coefficients: [n]; entries: [n], row · columns + column. The matrix has a rank of up to 2 n: with the usual n, more
+    than its smaller side, no product is cheaper than that with the dense matrix.
+    """
+    values = wide(coefficients)
+    flat = torch.zeros(rows * columns, dtype=values.dtype, device=values.device)
+    spectrum = flat.index_copy(0, entries, values).view(rows, columns)
+    return torch.fft.ifft2(spectrum).real.to(coefficients.dtype)

@@ -94,3 +94,86 @@ def test_hra_where_peft_has_none(kind):
         return x @ reflected(plain.weight.T).T + plain.bias
 
     peer.agree(kind, mine, expected, {"v": lambda: v.grad})
+
+
+@pytest.mark.parametrize("kind", ["linear", "linear-without-bias"])
+@pytest.mark.parametrize("variant", [1, 2, 4])
+def test_road(kind, variant):
+    mine = peer.compiled(kind, "road", variant=variant, group_size=4).model.block[0]
+    layer = peer.peer(
+        kind, peft.RoadConfig(**peer.on(kind), variant=f"road_{variant}", group_size=4)
+    )
+    own = {"theta": layer.road_theta["default"], "alpha": layer.road_alpha["default"]}
+    for name, parameter in own.items():
+        parameter.data.copy_(mine.get_parameter(f"d_{name}").detach().flatten())
+    grads = {name: lambda each=each: each.grad.view_as(mine.d_theta) for name, each in own.items()}
+    peer.agree(kind, mine, layer, grads)
+
+
+def test_road_where_peft_has_none():
+    mine = peer.compiled("conv1d", "road", group_size=6).model.block[0]
+    plain = peer.base("conv1d").block[0]
+    own = {name: mine.get_parameter(f"d_{name}").detach().clone() for name in ("theta", "alpha")}
+    for each in own.values():
+        each.requires_grad_()
+
+    def expected(x):
+        y, rotated = plain(x), []
+        for start in (0, 6):
+            group, pairs = y[..., start : start + 6], start // 6
+            for half in (0, 1):
+                for k in range(3):
+                    angle, length = own["theta"][pairs, 0, k], own["alpha"][pairs, 0, k]
+                    a, b = group[..., k], group[..., k + 3]
+                    turned = (
+                        a * angle.sin() + b * angle.cos()
+                        if half
+                        else a * angle.cos() - b * angle.sin()
+                    )
+                    rotated.append(length * turned)
+        return torch.stack(rotated, -1)
+
+    grads = {name: lambda each=each: each.grad for name, each in own.items()}
+    peer.agree("conv1d", mine, expected, grads)
+
+
+class _BlockDiagonal:
+    """In the place of PEFT's CUDA kernel, without which it knows one butterfly factor only."""
+
+    @staticmethod
+    def forward(blocks):
+        return [torch.stack([torch.block_diag(*each) for each in blocks])]
+
+    @staticmethod
+    def backward(grad, blocks):
+        factors, count, size, _ = blocks.shape
+        parts = grad.view(factors, count, size, count, size)
+        return [torch.stack([parts[:, i, :, i] for i in range(count)], 1)]
+
+
+@pytest.mark.parametrize("kind", ["linear", "linear-without-bias"])
+@pytest.mark.parametrize(("factors", "block_size"), [(1, 3), (2, 2), (2, 6)])
+def test_boft(kind, factors, block_size, monkeypatch):
+    """PEFT takes the skew-symmetric part of whole blocks, so ours has twice the gradient of one entry."""
+    monkeypatch.setattr("peft.tuners.boft.layer.get_fbd_cuda", lambda: _BlockDiagonal)
+    mine = peer.compiled(kind, "boft", factors=factors, block_size=block_size).model.block[0]
+    config = peft.BOFTConfig(
+        **peer.on(kind), boft_block_size=block_size, boft_n_butterfly_factor=factors
+    )
+    layer = peer.peer(kind, config)
+    own, scale = layer.boft_R["default"], layer.boft_s["default"]
+    rows, columns = torch.triu_indices(block_size, block_size, 1)
+    with torch.no_grad():
+        own.zero_()
+        own[..., rows, columns] = mine.d_Q
+        own[..., columns, rows] = -mine.d_Q
+        scale.copy_(mine.d_s[:, None])
+    grads = {"Q": lambda: 2 * own.grad[..., rows, columns], "s": lambda: scale.grad[:, 0]}
+    peer.agree(kind, mine, layer, grads)
+
+
+def test_boft_of_one_factor_is_oft():
+    one = peer.compiled("conv1d", "boft", factors=1, block_size=4, scale=False).model.block[0]
+    other = peer.compiled("conv1d", "oft", block_size=4).model.block[0]
+    other.d_Q.data.copy_(one.d_Q[0])
+    peer.agree("conv1d", one, other, {"Q": lambda: other.d_Q.grad[None]})
