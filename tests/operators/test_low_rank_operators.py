@@ -12,6 +12,7 @@ import torch
 from beside_peft import Beside, Pair, beside, check
 
 import deltac
+from deltac.operators._weight_init import Principal
 
 # PEFT asks transformers for a property that transformers has deprecated.
 pytestmark = pytest.mark.filterwarnings(
@@ -167,6 +168,48 @@ def test_initial_factors_from_the_weight_are_those_of_peft(arch, init, name):
         for own, part in (("A", "factor"), ("B", "factor"), ("A0", "fixed"), ("B0", "fixed")):
             row = rows[f"{site}.d_{own}"]
             assert row["init"].startswith(f"{name} of the weight(side=") and row["set"] == part
+
+
+@pytest.mark.parametrize("shape", [(7, 12), (12, 7), (9, 9)])
+def test_the_principal_part_is_the_best_approximation(shape):
+    """Against torch's SVD; a rank-deficient weight has nothing more than its rank."""
+    generator = torch.Generator().manual_seed(2)
+    w = torch.randn(shape, dtype=torch.float64, generator=generator)
+    rest = torch.linalg.svdvals(w)[4:].square().sum().sqrt()
+    for weight, error in ((w, rest), (w[:, :1] @ w[:1], 0.0), (0 * w, 0.0)):
+        b = Principal("left", 2.0)((shape[0], 4), generator, weight)
+        a = Principal("right", 2.0)((4, shape[1]), generator, weight)
+        assert abs((weight - 2.0 * b @ a).norm().item() - error) < 1e-7
+        torch.testing.assert_close(b.norm(dim=0), a.norm(dim=1), rtol=1e-9, atol=1e-7)
+
+
+def test_each_weight_is_decomposed_once(monkeypatch):
+    calls, eigh = [], torch.linalg.eigh
+    monkeypatch.setattr(torch.linalg, "eigh", lambda w: calls.append(w.shape) or eigh(w))
+    delta = {"operator": "lora", "target": {"module": "self.query"}, "rank": 2, "init": "pissa"}
+    compiled = deltac.compile(tiny.spec("bert", delta), model=tiny.base("bert"))
+    assert len(calls) == len(compiled.manifest["sets"]["reparameterized"]) == 2
+
+
+@pytest.mark.parametrize("operator", ["dora", "lora", "delora"])
+def test_values_from_a_part_of_a_fused_weight(operator):
+    options = {"dora": {}, "lora": {"init": "pissa"}, "delora": {}}[operator]
+    delta = {"operator": operator, "name": "d", "rank": 2, **options}
+    spec = tiny.spec("gpt2", {**delta, "target": {"role": "attention.value"}})
+    compiled = deltac.compile(spec, model=tiny.base("gpt2"))
+    weight = tiny.base("gpt2").transformer.h[1].attn.c_attn.weight.T[64:].double()
+    value = {
+        name: p for name, p in compiled.tensors().items() if name.startswith("transformer.h.1")
+    }
+    found = {name.rpartition("_")[2]: p.detach().double() for name, p in value.items()}
+    if operator == "dora":
+        torch.testing.assert_close(found["m"], weight.norm(dim=1), rtol=1e-6, atol=0)
+    elif operator == "delora":
+        torch.testing.assert_close(found["lengths"], weight.norm(dim=0), rtol=1e-6, atol=0)
+    else:
+        u, s, v = torch.linalg.svd(weight)
+        best = u[:, :2] @ torch.diag(s[:2]) @ v[:2]
+        torch.testing.assert_close(found["B"] @ found["A"], best, rtol=1e-5, atol=1e-6)
 
 
 def test_olora_takes_the_leading_part_of_a_qr_decomposition_of_a_conv1d():
