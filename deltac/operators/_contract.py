@@ -89,6 +89,8 @@ class Operator:
     paper: ClassVar[Paper]
     #: Where an activation operator acts, see `Adapter.position`. An operator may make it an option.
     position = "output"
+    #: Whether a learned gate multiplies what a weight operator adds, see `AdditiveOperator`.
+    gate = False
 
     def parameters(self, site: Site) -> Mapping[str, NewParameter]:
         """The parameters that this operator adds at the site, by name. Raises `Refusal` where it can't act there."""

@@ -1,171 +1,145 @@
-"""Pass `factor`: takes an added term out of a weight and computes it beside the base's own call.
+"""Pass `factor`: computes what a delta adds to a weight beside the base's own call, where that costs less.
 
-    linear(x, W + s·D)      → linear(x, W) + s·linear(x, D)
-    linear(x, B @ A)        → linear(linear(x, A), B)
-    embedding(i, W + s·D)   → embedding(i, W) + s·embedding(i, D)
-    embedding(i, B @ A)     → embedding(i, B) @ A
-    linear(x, rows of D)    → those features of linear(x, D)
-
-The base's call, bias included, stays a node, so an added term that is zero changes no bit. A product of two matrices is
-never formed: its gradient alone would cost more than the two thin products, at any number of tokens.
+The rules and their costs are in `forms.py`, the code for each kind of call in `readers.py`. The base's call, bias
+included, stays a node wherever the rules let it, so a delta of zero changes no bit.
 """
 
 from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import fx
 from torch.nn import functional as F
 
 from deltac.planning import Placement
-from deltac.rewrite.rows import add_features, spread_rows
-from deltac.rewrite.source import drop_unused
-from deltac.rewrite.weight_function import (
-    WeightFunction,
-    additive_part,
-    low_rank,
-    subfunction,
-    trace_weight,
-    weight_function,
-    whole_shape,
+from deltac.planning.plan import ITEM_BYTES
+from deltac.rewrite.expression import (
+    Expression,
+    NotAdditiveError,
+    bias_expression,
+    weight_expression,
 )
+from deltac.rewrite.forms import Algebra
+from deltac.rewrite.readers import CONVOLUTIONS, Addmm, Convolution, Embedding, Linear
+from deltac.rewrite.source import drop_unused
+from deltac.rewrite.values import Values
+
+#: Tokens of a training step, for the choice of forms, where nothing else is said.
+TOKENS = 2048
 
 _LINEAR = {F.linear, torch._C._nn.linear}
 
 
-class NotAdditiveError(Exception):
-    """A property of additive deltas (dropout) is asked of one that isn't; the message says which."""
+def factor(
+    graph: fx.Graph,
+    weight: fx.Node,
+    changed: fx.Node,
+    placements: Sequence[Placement],
+    forms: Literal["cheapest", "inserted", "factored"] = "cheapest",
+    tokens: int = TOKENS,
+) -> None:
+    """Rewrites every call that reads one new weight.
 
-
-def factor(graph: fx.Graph) -> None:
-    """Applies the rules to every operator that stands before a linear map or an embedding, the last one first.
+    Args:
+        graph: the region's graph after the pass `insert`.
+        weight: the node of W, in the shape that operators see.
+        changed: the node of W'.
+        placements: the operators between the two, in order.
+        forms: `cheapest`, `factored` (use the rules even where they cost more) or `inserted` (only where they must be).
+        tokens: rows of the input in a training step.
 
     Raises:
-        NotAdditiveError: a delta with dropout that can't be taken out of the weight.
+        NotAdditiveError: dropout or a gate of a delta that can't be taken out of the weight.
     """
-    for node in reversed(list(graph.nodes)):
-        placement = node.meta.get("deltac")
-        if not isinstance(node.target, WeightFunction) or placement is None:
-            continue
-        terms = _whole_terms(placement)
-        readers = [(reader, _input_of(reader, node)) for reader in list(node.users)]
-        if terms is None or not all(found is not None for _, found in readers):
-            if placement.operator.input_dropout:
-                raise NotAdditiveError(
-                    f"{placement.delta.operator} changes the weight in a way that is no sum"
-                )
-            continue
-        for consumer, x in [_consumer(reader, x) for reader, x in readers]:
-            _split(graph, consumer, x, placement, terms)
-        node.replace_all_uses_with(node.args[0])
-        graph.erase_node(node)
+    expression = weight_expression(placements)
+    if forms == "inserted" and not expression.besides:
+        return
+    calls = [_call(reader, changed) for reader in changed.users]
+    if not all(calls):
+        for placement in expression.besides.values():
+            message = f"{placement.delta.operator} with dropout or a gate needs a linear layer"
+            raise NotAdditiveError(message)
+        return
+    for call, reader in [found for found in calls if found is not None]:
+        always = forms == "factored"
+        _rewrite(graph, call, reader, weight, expression, placements, tokens, always)
     _drop_double_transposes(graph)
     drop_unused(graph)
 
 
-def _whole_terms(placement: Placement) -> list[tuple[float, fx.Node]] | None:
-    """The added terms, each with its factor; None where there are none or one is broadcast over the weight."""
-    terms = additive_part(trace_weight(placement))
-    whole = tuple(whole_shape(placement.site))
-    return terms if all(tuple(t.meta["value"].shape) == whole for _, t in terms or ()) else None
-
-
-def _input_of(reader: fx.Node, weight: fx.Node) -> fx.Node | None:
-    """What a linear consumer of a weight reads beside it: its x, or its indices. None for any other consumer."""
-    if reader.target in _LINEAR and reader.args[1] is weight:
-        return reader.args[0]
-    if (
-        reader.target is F.embedding
-        and reader.args[1] is weight
-        and not reader.kwargs.get("max_norm")
-    ):
-        return reader.args[0]
-    if reader.op == "call_method" and reader.target == "t" and len(reader.users) == 1:
-        consumer = next(iter(reader.users))
-        if consumer.target is torch.addmm and consumer.args[2] is reader:
-            return consumer.args[1]
+def _call(reader: fx.Node, changed: fx.Node) -> tuple[fx.Node, type[Linear]] | None:
+    """The call that a reader of W' stands for, and its kind; None for any other."""
+    if reader.target in _LINEAR and reader.args[1] is changed:
+        return reader, Linear
+    if reader.target is F.embedding and reader.args[1] is changed:
+        return None if reader.kwargs.get("max_norm") else (reader, Embedding)
+    if reader.op == "call_method" and len(reader.users) == 1:
+        call = next(iter(reader.users))
+        if reader.target == "t" and call.target is torch.addmm and call.args[2] is reader:
+            return call, Addmm
+        if reader.target == "view_as" and call.target in CONVOLUTIONS and call.args[1] is reader:
+            return call, Convolution
     return None
 
 
-def _consumer(reader: fx.Node, x: fx.Node | None) -> tuple[fx.Node, fx.Node]:
-    assert x is not None
-    return (next(iter(reader.users)) if reader.target == "t" else reader), x
-
-
-def _split(
+def _rewrite(
     graph: fx.Graph,
-    consumer: fx.Node,
-    x: fx.Node,
-    placement: Placement,
-    terms: list[tuple[float, fx.Node]],
+    call: fx.Node,
+    kind: type[Linear],
+    weight: fx.Node,
+    expression: Expression,
+    placements: Sequence[Placement],
+    tokens: int,
+    always: bool,
 ) -> None:
-    """Replaces the consumer's result y by y + Σ factor · term(x)."""
-    users = list(consumer.users)
-    with graph.inserting_after(consumer):
-        anchor = graph.call_function(_anchor, (consumer,))
-    with graph.inserting_before(anchor):
-        before = set(graph.nodes)
-        total = consumer
-        dtype = graph.call_function(
-            getattr, (consumer if consumer.target is F.embedding else x, "dtype")
+    site = placements[0].site
+    widest = max(
+        (ITEM_BYTES[p.dtype_of(new)], p.dtype)
+        for p in placements
+        for new in p.every.values()
+        if not new.dtype
+    )
+    narrow = widest[0] > ITEM_BYTES[site.dtype]
+    known = {expression.subject: weight}
+    bias, own = None, _bias_of(call, kind)
+    if own is not None:
+        bias = bias_expression(placements)
+        known[bias.subject] = own
+    owners = {p.own_name(name): p for p in placements for name in p.every}
+    before = set(graph.nodes)
+    with graph.inserting_before(call):
+        values = Values(graph, known, owners)
+        reader = kind(call, weight, expression, values)
+        algebra = Algebra(
+            expression, reader.rules, reader.accepts, tokens, narrow, kind is Embedding, always
         )
-        if placement.operator.input_dropout:
-            if consumer.target is F.embedding:
-                raise NotAdditiveError("an embedding has no input that dropout could act on")
-            training = graph.get_attr("training")
-            x = graph.call_function(F.dropout, (x, placement.operator.input_dropout, training))
-        for number, (scale, term) in enumerate(terms):
-            if term.target is spread_rows:
-                part = _apply(graph, consumer, x, dtype, placement, term.args[0], number)
-                total = graph.call_function(add_features, (total, part, scale, *term.args[1:]))
-                continue
-            part = _apply(graph, consumer, x, dtype, placement, term, number)
-            scaling = {} if scale == 1.0 else {"alpha": scale}
-            total = graph.call_function(torch.add, (total, part), scaling)
-        for node in graph.nodes:
-            if node not in before:
-                node.meta["deltac"] = placement
-    for user in users:
-        user.replace_input_with(consumer, total)
-    graph.erase_node(anchor)
-
-
-def _apply(
-    graph: fx.Graph,
-    consumer: fx.Node,
-    x: fx.Node,
-    dtype: fx.Node,
-    placement: Placement,
-    term: fx.Node,
-    number: int,
-) -> fx.Node:
-    """What the consumer does with one term D in the place of W."""
-    factors = low_rank(term)
-    is_embedding = consumer.target is F.embedding
-    if factors is None:
-        part, names = subfunction(term.graph, term)
-        function = weight_function(f"{placement.delta.name}_term_{number}", part)
-        value = graph.call_function(function, tuple(map(graph.get_attr, names)))
-        if is_embedding:
-            return _to(
-                graph, graph.call_function(F.embedding, (x, value), dict(consumer.kwargs)), dtype
+        form = algebra.best(expression.result)
+        if form.cost == math.inf:
+            raise NotAdditiveError(
+                f"{placements[-1].delta.operator} changes the weight in a way that is no sum"
             )
-        return graph.call_function(F.linear, (x, _to(graph, value, dtype)))
-    b, a = (graph.get_attr(str(node.target)) for node in factors)
-    if is_embedding:
-        rows = _to(graph, graph.call_function(F.embedding, (x, b), dict(consumer.kwargs)), dtype)
-        return graph.call_function(torch.matmul, (rows, _to(graph, a, dtype)))
-    thin = graph.call_function(F.linear, (x, _to(graph, a, dtype)))
-    return graph.call_function(F.linear, (thin, _to(graph, b, dtype)))
+        y = reader.run(form, reader.x(), None if bias is None else bias.result)
+    for node in graph.nodes:
+        if node not in before:
+            node.meta["deltac"] = placements[-1]
+    call.replace_all_uses_with(y)
+    graph.erase_node(call)
 
 
-def _to(graph: fx.Graph, node: fx.Node, dtype: fx.Node) -> fx.Node:
-    """The node cast to the activations' dtype: the small factor is cast, never x."""
-    return graph.call_method("to", (node, dtype))
-
-
-def _anchor(value: torch.Tensor) -> torch.Tensor:
-    """Marks the place of new nodes while they are made."""
-    return value
+def _bias_of(call: fx.Node, kind: type[Linear]) -> fx.Node | None:
+    """The node of the base's own bias, before any operator's change of it."""
+    if kind is Embedding:
+        return None
+    arguments = [*call.args, call.kwargs.get("bias")]
+    bias = (
+        call.args[0] if kind is Addmm else (call.args[2] if len(call.args) > 2 else arguments[-1])
+    )
+    while isinstance(bias, fx.Node) and "deltac" in bias.meta:
+        bias = bias.args[0]
+    return bias
 
 
 def _drop_double_transposes(graph: fx.Graph) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import fx, nn
 
@@ -11,7 +12,8 @@ from deltac.diagnostics import Problems
 from deltac.model.fold import fold, shown
 from deltac.planning import Placement, Plan
 from deltac.rewrite.edge import edge_graph, with_first_output
-from deltac.rewrite.factor import NotAdditiveError, factor
+from deltac.rewrite.expression import NotAdditiveError
+from deltac.rewrite.factor import factor
 from deltac.rewrite.insert import insert_bias, insert_output, insert_weight
 from deltac.rewrite.leaf import NotTraceableError, trace_leaf
 from deltac.rewrite.orient import orient
@@ -33,8 +35,17 @@ class Rewriting:
         return [(region, fold(found)) for region, found in paths.items()]
 
 
-def rewrite(plan: Plan) -> Rewriting:
+#: Which form of a weight delta is taken: the one that costs least, the one that follows W' = op(W) word for word, or
+#: one that the rules of the pass `factor` give, even where it costs more. All compute the same.
+Forms = Literal["cheapest", "inserted", "factored"]
+
+
+def rewrite(plan: Plan, forms: Forms = "cheapest") -> Rewriting:
     """Generates the code of a plan from its skeleton; changes nothing.
+
+    Args:
+        plan: the plan.
+        forms: which form of the code; for those who compare them.
 
     Raises:
         DeltacError: DLT503 (not traceable), DLT506 (dropout that no sum can hold), DLT815 (an operator's own fault).
@@ -49,7 +60,7 @@ def rewrite(plan: Plan) -> Rewriting:
     for path, placements in by_module.items():
         module = plan.graph.model.get_submodule(path)
         try:
-            regions[path] = _region(module, placements)
+            regions[path] = _region(module, placements, forms)
         except (NotTraceableError, NotAdditiveError) as error:
             code = "DLT503" if isinstance(error, NotTraceableError) else "DLT506"
             # One line for all modules alike, not one for each layer.
@@ -69,22 +80,21 @@ def rewrite(plan: Plan) -> Rewriting:
     return Rewriting(regions)
 
 
-def _region(module: nn.Module, placements: list[Placement]) -> Region:
+def _region(module: nn.Module, placements: list[Placement], forms: Forms) -> Region:
     weights = [placement for placement in placements if placement.site.kind == "weight"]
     outputs = [placement for placement in placements if placement.site.kind == "activation"]
     if weights:
         graph = trace_leaf(module)
         original = source_of(graph, "forward").text
         _check_reads(graph, weights)
-        nodes: dict[str, fx.Node] = {}
-        for placement in weights:
-            name = placement.site.parameter
-            if name not in nodes:
-                own = next(n for n in graph.nodes if n.op == "get_attr" and n.target == name)
-                nodes[name] = orient(graph, own, placement.site)
-            nodes[name] = insert_weight(graph, placement, nodes[name])
-            insert_bias(graph, placement)
-        factor(graph)
+        for name in dict.fromkeys(placement.site.parameter for placement in weights):
+            same = [placement for placement in weights if placement.site.parameter == name]
+            own = next(n for n in graph.nodes if n.op == "get_attr" and n.target == name)
+            weight = changed = orient(graph, own, same[0].site)
+            for placement in same:
+                changed = insert_weight(graph, placement, changed)
+                insert_bias(graph, placement)
+            factor(graph, weight, changed, same, forms)
         end = next(node for node in graph.nodes if node.op == "output")
         x, result = next(iter(graph.nodes)), end.args[0]
         y = result

@@ -32,6 +32,14 @@ def spread_rows(
     return padded.movedim(-1, 1).flatten(0, 1)
 
 
+def spread_features(
+    z: torch.Tensor, count: int, stride: int, offset: int, length: int
+) -> torch.Tensor:
+    """z: [..., count · length] at the features that these rows make, and zeros elsewhere: [..., count · stride]."""
+    runs = z.unflatten(-1, (count, length))
+    return F.pad(runs, (offset, stride - offset - length)).flatten(-2)
+
+
 def add_features(
     y: torch.Tensor,
     z: torch.Tensor,

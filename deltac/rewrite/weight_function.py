@@ -116,7 +116,8 @@ def _trace(function: Callable, first: str, placement: Placement) -> fx.Graph:
     shape = whole_shape(placement.site)[: None if first == "w" else 1]
 
     def placeholder(name: str, value: Any) -> fx.Proxy:
-        node = tracer.graph.placeholder(name)
+        # The node is named as its parameter: fx would fold A and a into one name, and one would hide the other.
+        node = tracer.graph.create_node("placeholder", name, name=name)
         node.meta["value"] = value
         return tracer.proxy(node)
 
@@ -124,7 +125,8 @@ def _trace(function: Callable, first: str, placement: Placement) -> fx.Graph:
     subject = placeholder(first, meta(shape))
     p = {
         name: placeholder(
-            placement.own_name(name), meta(new.shape, dtype=getattr(torch, new.dtype or "float32"))
+            placement.own_name(name),
+            meta(new.shape, dtype=getattr(torch, new.dtype or "float32")),
         )
         for name, new in placement.every.items()
     }
@@ -183,17 +185,17 @@ def additive_part(graph: fx.Graph) -> list[tuple[float, fx.Node]] | None:
 
 
 def _added_to(w: fx.Node, output: fx.Node) -> list[tuple[float, fx.Node]] | None:
-    terms = [(factor, node) for factor, node in _terms(output, 1.0)]
+    terms = [(factor, node) for factor, node in terms_of(output)]
     own = [(factor, node) for factor, node in terms if node is w]
     rest = [(factor, node) for factor, node in terms if node is not w]
-    if own != [(1.0, w)] or any(_depends_on(node, w) for _, node in rest):
+    if own != [(1.0, w)] or any(w in ancestors(node) for _, node in rest):
         return None
     return rest
 
 
-def _terms(node: Any, factor: float) -> list[tuple[float, fx.Node]]:
+def terms_of(node: Any, factor: float = 1.0) -> list[tuple[float, fx.Node]]:
     """A sum as its terms, numbers multiplied out."""
-    name, args = _name(node), getattr(node, "args", ())
+    name, args = name_of(node), getattr(node, "args", ())
     if (
         name in ("add", "sub")
         and len(args) == 2
@@ -201,43 +203,31 @@ def _terms(node: Any, factor: float) -> list[tuple[float, fx.Node]]:
         and not node.kwargs
     ):
         sign = -1.0 if name == "sub" else 1.0
-        return _terms(args[0], factor) + _terms(args[1], sign * factor)
+        return terms_of(args[0], factor) + terms_of(args[1], sign * factor)
     if name == "mul" and len(args) == 2:
         numbers = [arg for arg in args if isinstance(arg, (int, float))]
         nodes = [arg for arg in args if isinstance(arg, fx.Node)]
         if len(numbers) == len(nodes) == 1:
-            return _terms(nodes[0], factor * numbers[0])
+            return terms_of(nodes[0], factor * numbers[0])
     if name == "truediv" and isinstance(args[1], (int, float)) and isinstance(args[0], fx.Node):
-        return _terms(args[0], factor / args[1])
+        return terms_of(args[0], factor / args[1])
     if name == "neg":
-        return _terms(args[0], -factor)
+        return terms_of(args[0], -factor)
     return [(factor, node)]
 
 
-def _name(node: Any) -> str:
+def name_of(node: Any) -> str:
+    """The name of the function or method that a node calls; empty for other nodes."""
     if not isinstance(node, fx.Node) or node.op not in ("call_function", "call_method"):
         return ""
     return node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
-
-
-def low_rank(node: fx.Node) -> tuple[fx.Node, fx.Node] | None:
-    """The factors (B, A) of a term that is the product of two parameters."""
-    if _name(node) in ("matmul", "mm") and all(
-        isinstance(arg, fx.Node) and arg.op == "placeholder" for arg in node.args
-    ):
-        return node.args[0], node.args[1]
-    return None
-
-
-def _depends_on(node: fx.Node, w: fx.Node) -> bool:
-    return node is w or any(_depends_on(parent, w) for parent in node.all_input_nodes)
 
 
 def subfunction(graph: fx.Graph, node: fx.Node) -> tuple[fx.Graph, list[str]]:
     """The part of a traced function that computes one node, with the names of the parameters that it needs."""
     part = fx.Graph()
     copies: dict[fx.Node, fx.Node] = {}
-    needed: Callable[[fx.Node], bool] = _ancestors(node).__contains__
+    needed: Callable[[fx.Node], bool] = ancestors(node).__contains__
     names = []
     for old in graph.nodes:
         if needed(old):
@@ -248,7 +238,8 @@ def subfunction(graph: fx.Graph, node: fx.Node) -> tuple[fx.Graph, list[str]]:
     return part, names
 
 
-def _ancestors(node: fx.Node) -> set[fx.Node]:
+def ancestors(node: fx.Node) -> set[fx.Node]:
+    """A node with all that it is computed from."""
     found, stack = {node}, [node]
     while stack:
         for parent in stack.pop().all_input_nodes:

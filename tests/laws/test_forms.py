@@ -1,0 +1,64 @@
+"""Every operator on weights computes the same in each form of its code, perturbed and in float64."""
+
+import pytest
+import torch
+
+import deltac
+from deltac.operators import builtin
+from deltac.prepare import prepare
+from deltac.rewrite.apply import apply
+from deltac.rewrite.pipeline import rewrite
+from deltac.testing import cases_of
+
+CASES = [
+    case
+    for entry in builtin().values()
+    if entry.operator.site == "weight"
+    for case in cases_of(entry.operator)
+]
+
+
+@pytest.mark.parametrize(
+    "case", CASES, ids=lambda case: f"{case.operator.name}-{case.base}-{dict(case.options)}"
+)
+def test_forms_agree(case):
+    options = {key: value for key, value in case.options if key != "dropout"}
+    spec = case.spec()
+    spec["deltas"][0] = {**spec["deltas"][0], **options}
+    spec["deltas"][0].pop("dropout", None)
+    values = _values(spec, case)
+    outputs = {
+        forms: _outcome(spec, case, forms, values) for forms in ("inserted", "cheapest", "factored")
+    }
+    for forms in ("cheapest", "factored"):
+        for found, wanted in zip(outputs[forms], outputs["inserted"], strict=True):
+            torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-10, msg=forms)
+
+
+def _values(spec, case):
+    """Perturbed values of the added tensors."""
+    compiled = deltac.compile(spec, model=case.model(torch.float64))
+    generator = torch.Generator().manual_seed(3)
+    trained = compiled.parameters()
+    return {
+        name: value.detach().double()
+        + 0.3 * torch.randn(value.shape, generator=generator, dtype=torch.float64)
+        if name in trained
+        else value.detach()
+        for name, value in compiled.tensors().items()
+    }
+
+
+def _outcome(spec, case, forms, values):
+    """The output, and the gradient of every trained parameter."""
+    model = case.model(torch.float64)
+    plan = prepare(spec, model).plan
+    with apply(plan, rewrite(plan, forms), model, values.__getitem__):
+        tokens = torch.arange(20).reshape(4, 5) % 10
+        output = model(input_ids=tokens).last_hidden_state
+        output.sin().sum().backward()
+        parameters = dict(model.named_parameters())
+        return [
+            output.detach(),
+            *(parameters[n].grad for n in values if parameters[n].requires_grad),
+        ]
