@@ -30,7 +30,7 @@ from deltac.operators import Operator, _registry, fragment, get
 from deltac.sites import KINDS
 from deltac.spec import installed as spec_loading
 
-_WIDTH, _ROWS = 48, 10
+_WIDTH, _ROWS = 12, 10
 _REFUSALS = {f"DLT{number}" for number in (301, 302, 303, 304, 305, 501, 502, 503, 506)}
 
 

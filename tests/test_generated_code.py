@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 import tiny
 
-import deltac
+from deltac.artifact.code import code_files
+from deltac.prepare import prepare
+from deltac.rewrite.pipeline import rewrite
 from deltac.testing import LawsConfig, LawsModel, registered
 
 FOLDER = Path(__file__).parent / "golden" / "code"
@@ -61,9 +63,10 @@ def test_the_code_in_the_artifact_is_valid_python():
 
 
 def _code(base, delta):
+    """The code in the factored form: at the laws' sizes computing W' is the cheaper one."""
     target = {"module": "block.*"}
     spec = {"version": 1, "heads": [], "deltas": [delta | {"target": target}]}
-    compiled = deltac.compile(spec, model=LawsModel(LawsConfig(base=base)).eval())
-    files = {k: v for k, v in compiled.files().items() if k.startswith("code/")}
+    plan = prepare(spec, LawsModel(LawsConfig(base=base)).eval()).plan
+    files = code_files(rewrite(plan, "factored"))
     assert len(files) == 1
     return next(iter(files.values())).decode()

@@ -121,7 +121,7 @@ def test_lora_starts_with_the_values_that_the_paper_and_peft_draw_from():
 def test_lora_scale_by_hand(options, scale):
     compiled = _compiled("linear", "lora", rank=3, **options)
     module = compiled.model.block[0]
-    x = torch.randn(4, 48, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    x = torch.randn(4, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     a, b = module.d_A, module.d_B
     _close(module(x), F.linear(x, module.weight + scale * b @ a, module.bias))
 
@@ -130,7 +130,7 @@ def test_lora_scale_by_hand(options, scale):
 def test_dropout_acts_on_the_input_of_the_delta_alone(base):
     compiled = _compiled(base, "lora", rank=3, alpha=6.0, dropout=0.5)
     module = compiled.model.block[0]
-    x = torch.randn(4, 48, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    x = torch.randn(4, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     w = module.weight.T if isinstance(module, Conv1D) else module.weight
     plain = F.linear(x, w, module.bias)
 
@@ -211,8 +211,8 @@ def test_adapter_is_that_of_the_paper(base, activation):
 
 def test_adapter_bottleneck_as_a_share_of_the_width():
     compiled = _compiled("linear", "adapter", bottleneck="d/4")
-    assert compiled.model.block[0].d_down.shape == (12, 48)
-    assert compiled.model.block[0].d_up.shape == (48, 12)
+    assert compiled.model.block[0].d_down.shape == (3, 12)
+    assert compiled.model.block[0].d_up.shape == (12, 3)
 
 
 def test_houlsby_initial_values_are_cut_at_two_standard_deviations():

@@ -23,7 +23,8 @@ from deltac.rewrite.expression import (
     weight_expression,
 )
 from deltac.rewrite.forms import Algebra
-from deltac.rewrite.readers import CONVOLUTIONS, Addmm, Convolution, Embedding, Linear
+from deltac.rewrite.other_readers import CONVOLUTIONS, Convolution, Embedding
+from deltac.rewrite.readers import Addmm, Linear
 from deltac.rewrite.source import drop_unused
 from deltac.rewrite.values import Values
 

@@ -31,6 +31,8 @@ class Values:
         """The value of a node of an expression, in that dtype; without one in its own."""
         if node in self.known:
             return self.known[node]
+        if not node.meta["value"].is_floating_point():
+            dtype = None  # indices stay what they are
         names = [str(n.target) for n in ancestors(node) if n.op == "placeholder"]
         if len(names) == 1 and all(map(is_view, ancestors(node))):
             return self._view(node, dtype)
