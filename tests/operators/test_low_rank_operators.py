@@ -121,6 +121,27 @@ def test_adalora(arch):
     check(models, pairs)
 
 
+def test_the_penalty_of_adalora_is_that_of_the_paper():
+    """Section 3.1 of the paper. PEFT takes the mean over all P and Q of the norms, not the sum of their squares."""
+    delta = {"operator": "adalora", "name": "d", "target": {"module": "self.query"}, "rank": 3}
+    spec = tiny.spec("bert", {**delta, "penalty_weight": 0.3})
+    compiled = tiny.perturb(deltac.compile(spec, model=tiny.base("bert")))
+    compiled.model.double()
+    norms = []
+    for layer in compiled.model.bert.encoder.layer:
+        left, right = layer.attention.self.query.d_P.T, layer.attention.self.query.d_Q
+        norms += [torch.linalg.matrix_norm(m @ m.T - torch.eye(3).double()) for m in (left, right)]
+    expected = 0.3 * sum(norm**2 for norm in norms)
+    torch.testing.assert_close(compiled.penalty(), expected, rtol=1e-12, atol=0)
+    inputs = tiny.inputs(compiled.model, labels=True)
+    plain = compiled.model.eval()(**inputs).loss
+    for module in compiled.model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    total = compiled.model.train()(**inputs).loss
+    torch.testing.assert_close(total - plain, expected, rtol=1e-9, atol=0)
+
+
 @both
 @pytest.mark.parametrize("init", ["pissa", "olora"])
 def test_lora_from_the_weight(arch, init):
