@@ -13,7 +13,7 @@ from deltac.artifact.base import check_base
 from deltac.artifact.folder import read_manifest
 from deltac.artifact.manifest import describe_base
 from deltac.diagnostics import DeltacError, Diagnostic, Problems
-from deltac.model.classes import model_class
+from deltac.model.classes import model_class, own_config
 from deltac.model.config import check_read_back, read_config, reads_back
 from deltac.model.graph import ModelGraph, graph_from_config, graph_from_model
 from deltac.model.source import Origin, resolve
@@ -145,6 +145,7 @@ def _open(
         spec, origin, base, remote_code=remote_code, instead=instead, offline=offline
     )
     cls = model_class(spec, config, origin)
+    config = own_config(cls, config)
     graph = graph_from_config(cls, config)
     problems = Problems()
     for key, value in spec.model.config.items():

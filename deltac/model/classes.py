@@ -59,6 +59,16 @@ def model_class(
     raise AssertionError("unreachable")
 
 
+def own_config(cls: type[PreTrainedModel], config: PreTrainedConfig) -> PreTrainedConfig:
+    """The part of a config that a class is built from: a text model of a config for text and images takes the text's."""
+    text = config.sub_configs.get("text_config")
+    if text is not None and text is cls.config_class and type(config) is not text:
+        part = config.get_text_config()
+        part.dtype, part._attn_implementation = config.dtype, config._attn_implementation
+        return part
+    return config
+
+
 def _classes_for(config: PreTrainedConfig) -> str:
     names = []
     for name in dir(transformers):

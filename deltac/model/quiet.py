@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Iterator
+from logging import getLogger
 
 from huggingface_hub.utils import logging as hub_logging
 from transformers.utils import logging
@@ -23,10 +24,14 @@ def quiet(*, bar: bool = False) -> Iterator[None]:
     hub_logging.set_verbosity_error()
     if not bar:
         logging.disable_progress_bar()
+    # A run on shapes that fails is reported, or tried again on other inputs.
+    fake_tensors = getLogger("torch._subclasses.fake_tensor")
+    disabled, fake_tensors.disabled = fake_tensors.disabled, True
     try:
         with warnings.catch_warnings(action="ignore"):
             yield
     finally:
+        fake_tensors.disabled = disabled
         logging.set_verbosity(verbosity)
         hub_logging.set_verbosity(hub_verbosity)
         if shown:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import fx, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensorMode,
+)
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from deltac.diagnostics import DeltacError, Diagnostic
-from deltac.model.inputs import example_inputs
+from deltac.model.inputs import input_choices
+from deltac.model.values import KnownValues
 
 
 @dataclass(frozen=True)
@@ -60,15 +65,24 @@ def trace_model(model: nn.Module, mode: FakeTensorMode) -> Trace:
     Raises:
         DeltacError: DLT813 where the run fails.
     """
-    recorder = _Recorder(model)
+    failed: DeltacError | None = None
+    for inputs in input_choices(model):
+        try:
+            return _run(model, mode, inputs)
+        except DeltacError as error:
+            failed = failed or error
+    assert failed is not None
+    raise failed
+
+
+def _run(model: nn.Module, mode: FakeTensorMode, inputs: Mapping[str, Any]) -> Trace:
+    recorder = _Recorder(model, mode)
     handles = recorder.watch_modules(model)
     try:
         with mode, torch.no_grad(), warnings.catch_warnings(action="ignore"):
-            inputs = example_inputs(model)
-            for name, value in inputs.items():
-                recorder.add_input(name, value)
+            given = {name: recorder.add_input(name, value) for name, value in inputs.items()}
             with recorder:
-                model(**inputs)
+                model(**given)
     except Exception as error:
         scope = recorder.scope or "the model"
         message = (
@@ -76,6 +90,7 @@ def trace_model(model: nn.Module, mode: FakeTensorMode) -> Trace:
         )
         raise DeltacError([Diagnostic("DLT813", message)]) from error
     finally:
+        recorder.restore_parameters(model)
         for handle in handles:
             handle.remove()
     return recorder.trace
@@ -84,13 +99,16 @@ def trace_model(model: nn.Module, mode: FakeTensorMode) -> Trace:
 class _Recorder(TorchFunctionMode):
     """Sees every torch call while it is active and adds a node for each that returns tensors."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, mode: FakeTensorMode) -> None:
         super().__init__()
+        self.mode = mode
+        self.values = KnownValues()
         self.trace = Trace(fx.Graph())
         self.scopes: list[str] = []
         self._nodes: dict[int, fx.Node] = {}
         self._keep: list[torch.Tensor] = []  # an id is only unique while its tensor lives
         self._started = 0
+        self._replaced: list[tuple[nn.Module, str, nn.Parameter]] = []
         self._state = {id(tensor): name for name, tensor in model.named_buffers()}
         self._state |= {id(tensor): name for name, tensor in model.named_parameters()}
 
@@ -99,15 +117,27 @@ class _Recorder(TorchFunctionMode):
         """Path of the innermost module that is running."""
         return self.scopes[-1] if self.scopes else ""
 
-    def add_input(self, name: str, value: torch.Tensor) -> None:
-        """Makes a model input a placeholder."""
-        self._set(value, self.trace.graph.placeholder(name))
+    def add_input(self, name: str, value: Any) -> Any:
+        """Makes a model input a placeholder; returns the fake tensor for it."""
+        if not isinstance(value, torch.Tensor):
+            return value
+        fake = self.mode.from_tensor(value)
+        self.values.learn(fake, value)
+        self._set(fake, self.trace.graph.placeholder(name))
+        return fake
 
     def __torch_function__(
         self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
-        out = func(*args, **(kwargs or {}))
         name = getattr(func, "__name__", "")
+        real = self.values.result(func, args, kwargs or {})
+        try:
+            out = func(*args, **(kwargs or {}))
+        except (DataDependentOutputException, DynamicOutputShapeException):
+            if real is NotImplemented:
+                raise
+            out = pytree.tree_map_only(torch.Tensor, self.mode.from_tensor, real)
+        self.values.learn_all(out, real)
         tensors = [item for item in pytree.tree_leaves(out) if isinstance(item, torch.Tensor)]
         if not tensors or (name == "__get__" and not self._is_view(args, out)):
             return out
@@ -130,9 +160,32 @@ class _Recorder(TorchFunctionMode):
         """Adds hooks that record the scope and every module call."""
         handles = []
         for path, module in model.named_modules():
+            # A forward may convert a module (`self.router.to(float32)`), which fake parameters don't let torch do.
+            module.__dict__["_apply"] = self._converter(module)
             handles.append(module.register_forward_pre_hook(self._enter(path), with_kwargs=True))
             handles.append(module.register_forward_hook(self._leave(path), with_kwargs=True))
         return handles
+
+    def _converter(self, module: nn.Module) -> Callable:
+        def apply(convert: Callable, recurse: bool = True) -> nn.Module:
+            for child in module.children() if recurse else ():
+                child._apply(convert)
+            for name, old in module._parameters.items():
+                new = convert(old) if old is not None else old
+                if new is not old:
+                    self._replaced.append((module, name, old))
+                    module._parameters[name] = nn.Parameter(new, requires_grad=old.requires_grad)
+                    self._state[id(module._parameters[name])] = self._state[id(old)]
+            return module
+
+        return apply
+
+    def restore_parameters(self, model: nn.Module) -> None:
+        """Undoes what the run's conversions did to the model."""
+        for module, name, old in reversed(self._replaced):
+            module._parameters[name] = old
+        for module in model.modules():
+            module.__dict__.pop("_apply", None)
 
     def _enter(self, path: str) -> Callable:
         def hook(module: nn.Module, args: tuple, kwargs: dict) -> None:

@@ -1,0 +1,76 @@
+"""Real values beside the fake ones, for what follows from the inputs alone: lengths, masks, positions.
+
+Some models ask for such a value while they run (`if mask.any().item()`); a fake tensor has none.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensor, unset_fake_temporarily
+from torch.utils import _pytree as pytree
+
+#: Larger tensors than this are weights' business.
+_MOST = 1 << 20
+#: Functions whose result is chance, or memory as it was found.
+_UNSURE = re.compile("rand|normal|bernoulli|multinomial|dropout|empty|exponential|uniform|seed")
+
+
+class KnownValues:
+    """The tensors of a run whose values are known, by identity."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, torch.Tensor] = {}
+
+    def learn(self, tensor: torch.Tensor, value: torch.Tensor) -> None:
+        """Says what a tensor of the run holds."""
+        self._known[id(tensor)] = value
+
+    def result(self, func: Callable, args: tuple, kwargs: dict) -> Any:
+        """What a call gives on real values; NotImplemented where one of its tensors isn't known."""
+        tensors = [x for x in pytree.tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor)]
+        name = getattr(func, "__name__", "")
+        if not all(id(x) in self._known or not _fake(x) for x in tensors):
+            self._forget_if_changed(name, args)
+            return NotImplemented
+        if _UNSURE.search(name) or any(x.numel() > _MOST for x in tensors):
+            return NotImplemented
+        real_args, real_kwargs = pytree.tree_map(self._real, (args, kwargs))
+        try:
+            with unset_fake_temporarily():
+                return func(*real_args, **real_kwargs)
+        except Exception:  # the run on fake tensors says what is wrong, if anything is
+            return NotImplemented
+
+    def learn_all(self, out: Any, real: Any) -> None:
+        """Says what the tensors of a call's result hold."""
+        if real is NotImplemented:
+            return
+        values = pytree.tree_leaves(real)
+        for tensor, value in zip(pytree.tree_leaves(out), values, strict=False):
+            if isinstance(tensor, torch.Tensor) and isinstance(value, torch.Tensor):
+                if tensor.shape == value.shape and value.numel() <= _MOST:
+                    self.learn(tensor, value)
+
+    def _real(self, value: Any) -> Any:
+        if isinstance(value, torch.Tensor):
+            return self._known.get(id(value), value)
+        return torch.device("cpu") if isinstance(value, torch.device) else value
+
+    def _forget_if_changed(self, name: str, args: tuple) -> None:
+        """A call with an unknown value that writes into a known tensor: it and its views are known no more."""
+        writes = name == "__setitem__" or (name.endswith("_") and not name.endswith("__"))
+        if writes and args and id(args[0]) in self._known:
+            lost = self._known[id(args[0])].untyped_storage().data_ptr()
+            self._known = {
+                key: value
+                for key, value in self._known.items()
+                if value.untyped_storage().data_ptr() != lost
+            }
+
+
+def _fake(tensor: torch.Tensor) -> bool:
+    return isinstance(tensor, FakeTensor)
