@@ -60,7 +60,7 @@ def model_class(
 
 
 def own_config(cls: type[PreTrainedModel], config: PreTrainedConfig) -> PreTrainedConfig:
-    """The part of a config that a class is built from: a text model of a config for text and images takes the text's."""
+    """The part of a config that a class is built from: a text model takes the text's of one for text and images."""
     text = config.sub_configs.get("text_config")
     if text is not None and text is cls.config_class and type(config) is not text:
         part = config.get_text_config()

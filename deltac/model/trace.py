@@ -21,6 +21,17 @@ from deltac.diagnostics import DeltacError, Diagnostic
 from deltac.model.inputs import input_choices
 from deltac.model.values import KnownValues
 
+#: Calls that write into their first argument.
+_WRITES = {
+    "__setitem__",
+    "copy_",
+    "index_copy_",
+    "index_put_",
+    "scatter_",
+    "index_add_",
+    "masked_scatter_",
+}
+
 
 @dataclass(frozen=True)
 class Call:
@@ -134,16 +145,24 @@ class _Recorder(TorchFunctionMode):
         try:
             out = func(*args, **(kwargs or {}))
         except (DataDependentOutputException, DynamicOutputShapeException):
+            real = self.values.assumed(func, args, kwargs or {}) if real is NotImplemented else real
             if real is NotImplemented:
                 raise
             out = pytree.tree_map_only(torch.Tensor, self.mode.from_tensor, real)
+        if isinstance(out, str) and real is not NotImplemented:
+            return real  # the name of a module, made of a number: `experts[f"expert_{index}"]`
         self.values.learn_all(out, real)
         tensors = [item for item in pytree.tree_leaves(out) if isinstance(item, torch.Tensor)]
-        if not tensors or (name == "__get__" and not self._is_view(args, out)):
+        written = args[0] if name in _WRITES and isinstance(args[0], torch.Tensor) else None
+        if not (tensors or written is not None) or (
+            name == "__get__" and not self._is_view(args, out)
+        ):
             return out
         node_args, node_kwargs = pytree.tree_map(self._argument, (tuple(args), kwargs or {}))
         node = self.trace.graph.call_function(func, node_args, node_kwargs, name=_node_name(name))
         node.meta["scope"] = self.scope
+        if written is not None:
+            self._write(written, node)
         if isinstance(out, torch.Tensor):
             self._set(out, node)
             return out
@@ -151,6 +170,14 @@ class _Recorder(TorchFunctionMode):
             if isinstance(item, torch.Tensor):
                 self._set(item, self.trace.graph.call_function(_item, (node, index)))
         return out
+
+    def _write(self, target: torch.Tensor, node: fx.Node) -> None:
+        """From now on a tensor that was written into is what the call made of it, and so is what it is a view of."""
+        self._set(target, node)
+        base = target._base
+        if base is not None and id(base) not in self._state:
+            whole = self.trace.graph.call_function(_written, (self._argument(base), node))
+            self._set(base, whole)
 
     def node_of(self, tensor: Any) -> fx.Node | None:
         """The node that made a tensor."""
@@ -259,6 +286,11 @@ def _is_plain(value: Any) -> bool:
         ends = (value.start, value.stop, value.step)
         return all(end is None or type(end) is int for end in ends)
     return isinstance(value, (int, float, str, bool, type(None), torch.dtype, type(...)))
+
+
+def _written(value: Any, part: Any) -> Any:
+    """A tensor of which a part was written."""
+    return value
 
 
 def _constant() -> None:

@@ -45,15 +45,34 @@ class KnownValues:
         except Exception:  # the run on fake tensors says what is wrong, if anything is
             return NotImplemented
 
+    def assumed(self, func: Callable, args: tuple, kwargs: dict) -> Any:
+        """What a search for places (`nonzero`, an index by a mask) gives where every place counts.
+
+        It stands for values that only weights decide, such as the experts of a token: then every expert runs.
+        NotImplemented for other calls.
+        """
+        if getattr(func, "__name__", "") not in ("nonzero", "where", "__getitem__"):
+            return NotImplemented
+        tensors = [x for x in pytree.tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor)]
+        if any(x.numel() > _MOST for x in tensors):
+            return NotImplemented
+        before = dict(self._known)
+        with unset_fake_temporarily():
+            for x in tensors:
+                self._known.setdefault(id(x), torch.ones(x.shape, dtype=x.dtype))
+        found = self.result(func, args, kwargs)
+        self._known = before
+        return found
+
     def learn_all(self, out: Any, real: Any) -> None:
         """Says what the tensors of a call's result hold."""
         if real is NotImplemented:
             return
         values = pytree.tree_leaves(real)
         for tensor, value in zip(pytree.tree_leaves(out), values, strict=False):
-            if isinstance(tensor, torch.Tensor) and isinstance(value, torch.Tensor):
-                if tensor.shape == value.shape and value.numel() <= _MOST:
-                    self.learn(tensor, value)
+            both = isinstance(tensor, torch.Tensor) and isinstance(value, torch.Tensor)
+            if both and tensor.shape == value.shape and value.numel() <= _MOST:
+                self.learn(tensor, value)
 
     def _real(self, value: Any) -> Any:
         if isinstance(value, torch.Tensor):

@@ -9,6 +9,7 @@ _GEMMA_ASSISTANT = {
         "model_type": "gemma4_text",
         "hidden_size_per_layer_input": 0,
         "vocab_size_per_layer_input": 0,
+        "num_kv_shared_layers": 4,
     }
 }
 _SPARSE = {
@@ -40,7 +41,7 @@ EXCEPTIONS: dict[str, dict[str, Any]] = {
         "attention_types": [[["global", "local"], 2]],
         "attention_layers": ["global", "local"] * 2,
     },
-    "granite_speech5_ctc": {"encoder_config": {"context_size": 32}, "context_size": 32},
+    "granite_speech5_ctc": {"encoder_config": {"context_size": 32, "num_mel_bins": 20}},
     "granitemoehybrid": {"layer_types": _MAMBA_ATTENTION},
     "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1},
     "kyutai_speech_to_text": {"codec_config": {"upsample_groups": 64}},
@@ -50,7 +51,7 @@ EXCEPTIONS: dict[str, dict[str, Any]] = {
     "mamba2": {"num_heads": 8},
     "moonshine_streaming": {"num_key_value_heads": 4},
     "moonshine": {"encoder_num_key_value_heads": 4, "decoder_num_key_value_heads": 4},
-    "nemo_speechlm": {"head_config": {"audio_hidden_size": 64}},
+    "nemo_speechlm": {"diarization_config": {"head_config": {"audio_hidden_size": 64}}},
     "qwen4_exp_text": _SPARSE,
     "qwen4_exp": {"text_config": _SPARSE},
     "reformer": {"axial_pos_embds_dim": [32, 32], "axial_pos_shape": [8, 8]},

@@ -19,19 +19,23 @@ TELLING: tuple[tuple[str, str], ...] = (
     (r"(gate_up_proj|gate_and_up_proj)", "gate-up"),
 )
 #: A role and the parts of names that it agrees with: a fused layer may carry the name of one part.
+#: Linear attention and other recurrences are mixers: `in` makes what is mixed, `out` reads it.
 AGREE: Mapping[str, frozenset[str]] = {
-    "query": frozenset({"query", "qk"}),
-    "key": frozenset({"key", "kv", "qk"}),
-    "value": frozenset({"value", "kv"}),
-    "qkv": frozenset({"qkv"}),
-    "output": frozenset({"output"}),
+    "query": frozenset({"query", "qk", "in"}),
+    "key": frozenset({"key", "kv", "qk", "in"}),
+    "value": frozenset({"value", "kv", "in"}),
+    "qkv": frozenset({"qkv", "in"}),
+    "output": frozenset({"output", "out"}),
     "gate": frozenset({"gate"}),
     "up": frozenset({"up", "gate-up"}),
     "down": frozenset({"down"}),
     "gate-up": frozenset({"gate-up"}),
 }
 #: Parts of a model that are no attention or MLP though their layers are named as one.
-_OTHER = re.compile(r"(^|\.)(indexer|adapter|compressor|relative_attention)(\.|$)")
+_OTHER = re.compile(
+    r"(^|\.)(indexer|adapter|compressor|relative_attention|bottleneck|feed_forward\.(key|value)|gate\.down_proj"
+    r"|[^.]*(attn|attention)(\.[^.]+)?\.gate_proj)(\.|$)"
+)
 
 
 def told(path: str) -> str | None:

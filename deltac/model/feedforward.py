@@ -1,0 +1,275 @@
+"""What in a block is no attention: MLPs, mixtures of experts with their router, and mixers (state-space, recurrent)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torch import fx
+
+from deltac.model.attention import PRODUCTS, name_of
+from deltac.model.projections import Projection, depends_on_input
+from deltac.model.qkv import common_module, give
+
+if TYPE_CHECKING:
+    from deltac.model.graph import ModelGraph
+    from deltac.model.roles import Roles
+
+#: What changes no value by itself, or scales and adds: everything else on the way is an activation.
+_PASSIVE = {
+    "mul", "mul_", "__mul__", "__rmul__", "add", "add_", "__add__", "__radd__", "sub", "__sub__", "div", "div_",
+    "truediv", "__truediv__", "dropout", "feature_dropout", "to", "float", "half", "type", "type_as", "bfloat16",
+    "view", "reshape", "contiguous", "clone", "detach", "__get__", "transpose", "permute", "t", "unsqueeze", "squeeze",
+    "expand", "expand_as", "flatten", "unflatten", "repeat", "repeat_interleave", "chunk", "split", "unbind", "cat",
+    "stack", "_item", "__getitem__", "__setitem__", "index_select", "index_add", "index_add_", "scatter_", "gather",
+    "masked_fill", "masked_fill_", "where", "clamp", "clamp_", "pad", "zeros_like", "roll", "_constant", "sum",
+    "view_as", "movedim", "swapaxes", "tensor_split", "split_with_sizes", "_written", "copy_", "linear", "addmm",
+    "round", "floor",
+}  # fmt: skip
+#: What carries a value from one position to others, attention apart.
+_MIXING = {
+    "conv1d", "cumsum", "cumsum_", "cumprod", "logcumsumexp", "flip", "fft", "ifft", "rfft", "irfft",
+    "__setitem__", "scan", "associative_scan",
+}  # fmt: skip
+_NORMS = {"layer_norm", "rms_norm", "group_norm", "batch_norm"}
+_CHOICE = {"topk", "argmax", "sort", "argsort"}
+_ADDS = {"add", "add_", "__add__", "__radd__", "__iadd__"}
+
+
+@dataclass
+class _Source:
+    """How a linear's output reaches another's input.
+
+    Attributes:
+        active: whether an activation stands on the way.
+        mixing: whether positions are mixed on the way.
+    """
+
+    active: bool = False
+    mixing: bool = False
+
+
+def feedforward_roles(
+    graph: ModelGraph,
+    roles: Roles,
+    projections: Mapping[fx.Node, Projection],
+    used: Collection[str],
+) -> None:
+    """Gives MLPs, mixers, routers and experts their roles. `used` are the projections of attentions."""
+    walk = _Walk(graph, projections, used)
+    routers = _routers(graph, roles, walk)
+    reached = {node: walk.sources(node) for node in walk.own if walk.own[node].name not in routers}
+    mixers = _mixer_roles(graph, roles, walk, reached)
+    for end, sources in reached.items():
+        found = {
+            node: source
+            for node, source in sources.items()
+            if walk.own[node].name not in routers and walk.part(node) not in mixers
+        }
+        if walk.part(end) not in mixers:
+            _mlp_roles(graph, roles, walk, end, found, routers)
+    _whole_mixtures(graph, roles, walk, routers)
+
+
+class _Walk:
+    """Walks the run backwards from one linear to those whose outputs reach it."""
+
+    def __init__(
+        self,
+        graph: ModelGraph,
+        projections: Mapping[fx.Node, Projection],
+        used: Collection[str],
+    ) -> None:
+        self.graph = graph
+        self.projections = projections
+        self.attended = {call.output for call in graph.attentions}
+        depends = depends_on_input(graph)
+        self.own = {
+            node: each
+            for node, each in projections.items()
+            if each.name not in used
+            and graph.stack_at(each.module) is not None
+            and depends[node]
+            and each.input is not None
+        }
+
+    def place(self, node: fx.Node) -> tuple[str, int] | None:
+        """The block that a linear lies in."""
+        return self.graph.stack_at(self.projections[node].module)
+
+    def part(self, node: fx.Node) -> str:
+        """Path of the child of its block that a linear lies in."""
+        stack, index = self.place(node) or ("", 0)
+        block = f"{stack}.{index}"
+        rest = self.projections[node].module.removeprefix(block).lstrip(".")
+        return f"{block}.{rest.partition('.')[0]}" if rest else block
+
+    def sources(self, end: fx.Node) -> dict[fx.Node, _Source]:
+        """The linears of the same block whose outputs reach this one's input, and how."""
+        place, part = self.place(end), self.part(end)
+        found: dict[fx.Node, _Source] = {}
+        stack = [(self.own[end].input, False, False, False)]
+        seen = set()
+        while stack:
+            state = stack.pop()
+            node, active, mixing, normed = state
+            if state in seen:
+                continue
+            seen.add(state)
+            if node in self.projections:
+                if node in self.own and self.place(node) == place:
+                    source = found.setdefault(node, _Source())
+                    source.active |= active
+                    source.mixing |= mixing
+                continue
+            name, scope = name_of(node), node.meta.get("scope") or ""
+            inside = f"{scope}.".startswith(f"{part}.")
+            # The residual is added outside of the part, before a norm.
+            if node in self.attended or (normed and name in _ADDS and not inside):
+                continue
+            info = self.graph.modules.get(scope)
+            in_norm = name in _NORMS or (info is not None and "norm" in info.class_name.lower())
+            if name in PRODUCTS or name in _MIXING:
+                if not inside:
+                    continue
+                mixing = True
+            active = active or not (in_norm or name in _PASSIVE or name in PRODUCTS | _MIXING)
+            for parent in node.all_input_nodes:
+                if parent.op != "get_attr":
+                    stack.append((parent, active, mixing, normed or in_norm))
+        return found
+
+
+def _routers(graph: ModelGraph, roles: Roles, walk: _Walk) -> dict[str, str]:
+    """Gives routers their role: a linear whose output chooses among experts. Returns name → path of the mixture."""
+    found: dict[str, str] = {}
+    experts = [each.module for each in walk.own.values() if each.experts]
+    lists = [
+        path
+        for path, info in graph.modules.items()
+        if info.class_name in ("ModuleList", "ModuleDict") or "Experts" in info.class_name
+    ]
+    for node in graph.trace.graph.nodes:
+        if name_of(node) not in _CHOICE:
+            continue
+        stack, seen = [node], set()
+        while stack:
+            each = stack.pop()
+            if each in seen:
+                continue
+            seen.add(each)
+            if each in walk.own:
+                projection = walk.own[each]
+                part = walk.part(each)
+                inside = [m for m in [*experts, *lists] if m.startswith(f"{part}.")]
+                block = part.rpartition(".")[0]
+                beside = [m for m in experts if m.startswith(f"{block}.")]
+                if inside or beside:
+                    reason = f"its output chooses the experts ({node.meta['scope']})"
+                    give(graph, roles, projection.name, "moe.router", reason)
+                    whole = common_module([projection.module, *(inside or beside)])
+                    found[projection.name] = whole
+            elif each not in walk.projections and name_of(each) not in PRODUCTS:
+                stack += each.all_input_nodes
+    return found
+
+
+def _mixer_roles(
+    graph: ModelGraph,
+    roles: Roles,
+    walk: _Walk,
+    reached: Mapping[fx.Node, Mapping[fx.Node, _Source]],
+) -> set[str]:
+    """Gives mixers their roles; returns the parts of blocks that are mixers."""
+    edges: dict[str, list[tuple[fx.Node, fx.Node]]] = {}
+    mixing: set[str] = set()
+    for end, sources in reached.items():
+        part = walk.part(end)
+        for node, source in sources.items():
+            if walk.part(node) == part:
+                edges.setdefault(part, []).append((node, end))
+                if source.mixing:
+                    mixing.add(part)
+    for part in mixing:
+        starts = {walk.own[node].name for node, _ in edges[part]}
+        ends = {walk.own[end].name for _, end in edges[part]}
+        for name in sorted(starts - ends):
+            reason = f"what it makes is mixed over positions in {part}"
+            give(graph, roles, name, "mixer.in", reason)
+        for name in sorted(ends - starts):
+            reason = f"it reads what was mixed over positions in {part}"
+            give(graph, roles, name, "mixer.out", reason)
+        modules = [walk.own[node].module for edge in edges[part] for node in edge]
+        whole = common_module(modules)
+        roles.add(whole, "mixer", "it mixes positions by convolution or recurrence, not attention")
+    return mixing
+
+
+def _mlp_roles(
+    graph: ModelGraph,
+    roles: Roles,
+    walk: _Walk,
+    end: fx.Node,
+    sources: Mapping[fx.Node, _Source],
+    routers: Mapping[str, str],
+) -> None:
+    gates = [node for node, source in sources.items() if source.active]
+    if not gates:
+        return
+    down = walk.own[end]
+    prefix = "moe.experts" if _is_expert(walk, end, routers) else "mlp"
+    names = sorted({walk.own[node].name for node in sources})
+    reason = f"it reads what {', '.join(names)} make, after an activation"
+    give(graph, roles, down.name, f"{prefix}.down", reason)
+    for node in sources:
+        role, what = _role_of_source(walk, node, end, gates, len(sources))
+        reason = f"its output goes through {what} into {down.name}"
+        give(graph, roles, walk.own[node].name, f"{prefix}.{role}", reason)
+    whole = common_module([down.module, *(walk.own[node].module for node in sources)])
+    place = walk.place(end)
+    # In BERT or OPT the two linears lie in the block itself: then no module is the MLP.
+    if prefix == "mlp" and place is not None and whole != ".".join(map(str, place)):
+        roles.add(whole, "mlp", f"it holds {', '.join(sorted({down.name, *names}))}")
+
+
+def _role_of_source(
+    walk: _Walk, node: fx.Node, end: fx.Node, gates: Sequence[fx.Node], count: int
+) -> tuple[str, str]:
+    """Whether a linear before the activation is the gate, the other factor, or both in one."""
+    width = walk.own[end].input.meta.get("shape", (0,))[-1]
+    if node.meta["shape"][-1] == 2 * width:
+        return "gate-up", "the activation"
+    if node in gates and count > len(gates):
+        return "gate", "the activation"
+    return "up", "the activation" if node in gates else "the product with the gate"
+
+
+def _is_expert(walk: _Walk, node: fx.Node, routers: Mapping[str, str]) -> bool:
+    """Whether a linear belongs to one expert of several: its weight holds many, or a list below the router's module."""
+    projection = walk.own[node]
+    if projection.experts:
+        return True
+    for whole in routers.values():
+        if projection.module.startswith(f"{whole}."):
+            rest = projection.module.removeprefix(f"{whole}.").split(".")
+            if any(part.isdigit() or part.startswith("expert_") for part in rest):
+                return True
+    return False
+
+
+def _whole_mixtures(
+    graph: ModelGraph, roles: Roles, walk: _Walk, routers: Mapping[str, str]
+) -> None:
+    """A router with its experts is the block's MLP; a shared expert inside is a part of it."""
+    for name, whole in routers.items():
+        place = graph.stack_at(whole)
+        if place is None or whole == ".".join(map(str, place)):
+            continue
+        roles.add(whole, "mlp", f"it holds the experts and their router {name}")
+    wholes = set(routers.values())
+    for path in roles.paths("mlp"):
+        parts = path.split(".")
+        above = {".".join(parts[:count]) for count in range(1, len(parts))}
+        if above & wholes:
+            roles.of[path].remove("mlp")
