@@ -9,15 +9,11 @@ from typing import Any
 
 import torch
 from torch import fx, nn
-from torch._subclasses.fake_tensor import (
-    DataDependentOutputException,
-    DynamicOutputShapeException,
-    FakeTensorMode,
-)
-from torch.overrides import TorchFunctionMode
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils import _pytree as pytree
 
 from deltac.diagnostics import DeltacError, Diagnostic
+from deltac.model.converting import convertible
 from deltac.model.inputs import input_choices
 from deltac.model.values import KnownValues
 
@@ -61,11 +57,13 @@ class Trace:
     Attributes:
         graph: every torch call on tensors, in order. `node.meta` holds `scope` (path of the innermost module that was
             running), `shape` and `dtype`. A `get_attr` node is a parameter or buffer of the base.
+        inputs: what the model was run on, by name of its forward's argument.
         calls: the calls of each module, by path; a module that never ran has none.
         readers: for each parameter's name, the scopes in which it was read.
     """
 
     graph: fx.Graph
+    inputs: Mapping[str, Any] = field(default_factory=dict)
     calls: dict[str, list[Call]] = field(default_factory=dict)
     readers: dict[str, set[str]] = field(default_factory=dict)
 
@@ -87,12 +85,12 @@ def trace_model(model: nn.Module, mode: FakeTensorMode) -> Trace:
 
 
 def _run(model: nn.Module, mode: FakeTensorMode, inputs: Mapping[str, Any]) -> Trace:
-    recorder = _Recorder(model, mode)
+    recorder = _Recorder(model, mode, inputs)
     handles = recorder.watch_modules(model)
     try:
         with mode, torch.no_grad(), warnings.catch_warnings(action="ignore"):
-            given = {name: recorder.add_input(name, value) for name, value in inputs.items()}
-            with recorder:
+            given = recorder.given(inputs)
+            with convertible(model, recorder.replaced), recorder:
                 model(**given)
     except Exception as error:
         scope = recorder.scope or "the model"
@@ -101,25 +99,21 @@ def _run(model: nn.Module, mode: FakeTensorMode, inputs: Mapping[str, Any]) -> T
         )
         raise DeltacError([Diagnostic("DLT813", message)]) from error
     finally:
-        recorder.restore_parameters(model)
         for handle in handles:
             handle.remove()
     return recorder.trace
 
 
-class _Recorder(TorchFunctionMode):
+class _Recorder(KnownValues):
     """Sees every torch call while it is active and adds a node for each that returns tensors."""
 
-    def __init__(self, model: nn.Module, mode: FakeTensorMode) -> None:
-        super().__init__()
-        self.mode = mode
-        self.values = KnownValues()
-        self.trace = Trace(fx.Graph())
+    def __init__(self, model: nn.Module, mode: FakeTensorMode, inputs: Mapping[str, Any]) -> None:
+        super().__init__(mode)
+        self.trace = Trace(fx.Graph(), inputs)
         self.scopes: list[str] = []
         self._nodes: dict[int, fx.Node] = {}
         self._keep: list[torch.Tensor] = []  # an id is only unique while its tensor lives
         self._started = 0
-        self._replaced: list[tuple[nn.Module, str, nn.Parameter]] = []
         self._state = {id(tensor): name for name, tensor in model.named_buffers()}
         self._state |= {id(tensor): name for name, tensor in model.named_parameters()}
 
@@ -128,30 +122,19 @@ class _Recorder(TorchFunctionMode):
         """Path of the innermost module that is running."""
         return self.scopes[-1] if self.scopes else ""
 
-    def add_input(self, name: str, value: Any) -> Any:
-        """Makes a model input a placeholder; returns the fake tensor for it."""
-        if not isinstance(value, torch.Tensor):
-            return value
-        fake = self.mode.from_tensor(value)
-        self.values.learn(fake, value)
-        self._set(fake, self.trace.graph.placeholder(name))
-        return fake
+    def given(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """The inputs as fake tensors; each is a placeholder of the graph."""
+        found = super().given(inputs)
+        for name, value in found.items():
+            if isinstance(value, torch.Tensor):
+                self._set(value, self.trace.graph.placeholder(name))
+        return found
 
     def __torch_function__(
         self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
         name = getattr(func, "__name__", "")
-        real = self.values.result(func, args, kwargs or {})
-        try:
-            out = func(*args, **(kwargs or {}))
-        except (DataDependentOutputException, DynamicOutputShapeException):
-            real = self.values.assumed(func, args, kwargs or {}) if real is NotImplemented else real
-            if real is NotImplemented:
-                raise
-            out = pytree.tree_map_only(torch.Tensor, self.mode.from_tensor, real)
-        if isinstance(out, str) and real is not NotImplemented:
-            return real  # the name of a module, made of a number: `experts[f"expert_{index}"]`
-        self.values.learn_all(out, real)
+        out = self.call(func, args, kwargs or {})
         tensors = [item for item in pytree.tree_leaves(out) if isinstance(item, torch.Tensor)]
         written = args[0] if name in _WRITES and isinstance(args[0], torch.Tensor) else None
         if not (tensors or written is not None) or (
@@ -187,32 +170,14 @@ class _Recorder(TorchFunctionMode):
         """Adds hooks that record the scope and every module call."""
         handles = []
         for path, module in model.named_modules():
-            # A forward may convert a module (`self.router.to(float32)`), which fake parameters don't let torch do.
-            module.__dict__["_apply"] = self._converter(module)
             handles.append(module.register_forward_pre_hook(self._enter(path), with_kwargs=True))
             handles.append(module.register_forward_hook(self._leave(path), with_kwargs=True))
         return handles
 
-    def _converter(self, module: nn.Module) -> Callable:
-        def apply(convert: Callable, recurse: bool = True) -> nn.Module:
-            for child in module.children() if recurse else ():
-                child._apply(convert)
-            for name, old in module._parameters.items():
-                new = convert(old) if old is not None else old
-                if new is not old:
-                    self._replaced.append((module, name, old))
-                    module._parameters[name] = nn.Parameter(new, requires_grad=old.requires_grad)
-                    self._state[id(module._parameters[name])] = self._state[id(old)]
-            return module
-
-        return apply
-
-    def restore_parameters(self, model: nn.Module) -> None:
-        """Undoes what the run's conversions did to the model."""
-        for module, name, old in reversed(self._replaced):
-            module._parameters[name] = old
-        for module in model.modules():
-            module.__dict__.pop("_apply", None)
+    def replaced(self, old: nn.Parameter, new: nn.Parameter) -> None:
+        """A forward converted a module: the new parameter is the old one to the analysis."""
+        self._state[id(new)] = self._state[id(old)]
+        self._keep.append(new)
 
     def _enter(self, path: str) -> Callable:
         def hook(module: nn.Module, args: tuple, kwargs: dict) -> None:

@@ -6,11 +6,18 @@ Some models ask for such a value while they run (`if mask.any().item()`); a fake
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch._subclasses.fake_tensor import FakeTensor, unset_fake_temporarily
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensor,
+    FakeTensorMode,
+    unset_fake_temporarily,
+)
+from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 #: Larger tensors than this are weights' business.
@@ -19,15 +26,52 @@ _MOST = 1 << 20
 _UNSURE = re.compile("rand|normal|bernoulli|multinomial|dropout|empty|exponential|uniform|seed")
 
 
-class KnownValues:
-    """The tensors of a run whose values are known, by identity."""
+class KnownValues(TorchFunctionMode):
+    """While it is active, what is asked of a fake tensor is answered where its value is known.
 
-    def __init__(self) -> None:
+    Args:
+        mode: the fake mode of the run.
+    """
+
+    def __init__(self, mode: FakeTensorMode) -> None:
+        super().__init__()
+        self.mode = mode
         self._known: dict[int, torch.Tensor] = {}
+        self._kept: list[torch.Tensor] = []  # an id is only unique while its tensor lives
+
+    def __torch_function__(
+        self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
+        return self.call(func, args, kwargs or {})
+
+    def given(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """The inputs of a model, tensors as fake ones whose values are known."""
+        found = dict(inputs)
+        for name, value in inputs.items():
+            if isinstance(value, torch.Tensor):
+                found[name] = self.mode.from_tensor(value)
+                self.learn(found[name], value)
+        return found
+
+    def call(self, func: Callable, args: tuple, kwargs: dict) -> Any:
+        """What a call gives on fake tensors; on the known values where it asks for them."""
+        real = self.result(func, args, kwargs)
+        try:
+            out = func(*args, **kwargs)
+        except (DataDependentOutputException, DynamicOutputShapeException):
+            real = self.assumed(func, args, kwargs) if real is NotImplemented else real
+            if real is NotImplemented:
+                raise
+            out = pytree.tree_map_only(torch.Tensor, self.mode.from_tensor, real)
+        if isinstance(out, str) and real is not NotImplemented:
+            return real  # the name of a module, made of a number: `experts[f"expert_{index}"]`
+        self.learn_all(out, real)
+        return out
 
     def learn(self, tensor: torch.Tensor, value: torch.Tensor) -> None:
         """Says what a tensor of the run holds."""
         self._known[id(tensor)] = value
+        self._kept.append(tensor)
 
     def result(self, func: Callable, args: tuple, kwargs: dict) -> Any:
         """What a call gives on real values; NotImplemented where one of its tensors isn't known."""
@@ -40,7 +84,7 @@ class KnownValues:
             return NotImplemented
         real_args, real_kwargs = pytree.tree_map(self._real, (args, kwargs))
         try:
-            with unset_fake_temporarily():
+            with unset_fake_temporarily(), torch.no_grad():
                 return func(*real_args, **real_kwargs)
         except Exception:  # the run on fake tensors says what is wrong, if anything is
             return NotImplemented

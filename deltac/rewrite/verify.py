@@ -10,8 +10,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils import _pytree as pytree
 
 from deltac.diagnostics import Problems
+from deltac.model.converting import convertible
 from deltac.model.fold import fold
-from deltac.model.inputs import example_inputs
+from deltac.model.values import KnownValues
 from deltac.planning import Plan
 from deltac.rewrite.pipeline import Rewriting
 
@@ -52,7 +53,10 @@ def verify_gradients(plan: Plan, model: nn.Module, mode: FakeTensorMode) -> None
     problems = Problems()
     try:
         with mode, torch.enable_grad(), warnings.catch_warnings(action="ignore"):
-            outputs = model(**example_inputs(model))
+            known = KnownValues(mode)
+            inputs = known.given(plan.graph.trace.inputs)
+            with convertible(model, lambda old, new: None), known:
+                outputs = model(**inputs)
             leaves = pytree.tree_leaves(outputs)
             tensors = [x for x in leaves if isinstance(x, torch.Tensor) and x.requires_grad]
             sum(value.float().sum() for value in tensors).backward()

@@ -59,7 +59,10 @@ RULES: dict[str, Any] = {
     r"num_nextn_predict_layers": 0,
 }
 #: Widths that follow the hidden size where the default config has them equal to it, and are 32 otherwise.
-FOLLOWS = r"embedding_size|word_embed_proj_dim|decoder_hidden_size|input_embedding_size|pooler_hidden_size|projection_dim"
+FOLLOWS = (
+    r"embedding_size|word_embed_proj_dim|decoder_hidden_size|input_embedding_size"
+    r"|pooler_hidden_size|projection_dim"
+)
 #: What some default configs leave out and their models need.
 NEEDED = {
     "vocab_size": VOCAB,
