@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from deltac.api import compile, load, plan
     from deltac.compiled import Compiled
     from deltac.diagnostics import DeltacError
+    from deltac.partial import merge_partly
     from deltac.spec import validate
     from deltac.trainer import DeltaTrainer
 
@@ -21,11 +22,21 @@ _PUBLIC = {
     "DeltacError": "deltac.diagnostics",
     "compile": "deltac.api",
     "load": "deltac.api",
+    "merge_partly": "deltac.partial",
     "plan": "deltac.api",
     "validate": "deltac.spec",
 }
 
-__all__ = ["Compiled", "DeltaTrainer", "DeltacError", "compile", "load", "plan", "validate"]
+__all__ = [
+    "Compiled",
+    "DeltaTrainer",
+    "DeltacError",
+    "compile",
+    "load",
+    "merge_partly",
+    "plan",
+    "validate",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -15,16 +15,19 @@ from deltac.artifact.folder import read_manifest
 from deltac.artifact.manifest import make_manifest
 from deltac.artifact.spec import made_from, recorded_files, spec_files
 from deltac.artifact.tensors import check_tensors, read_tensors, tensor_files
-from deltac.compiled import Compiled, DeltaState, content_of, root_class
+from deltac.compiled import Compiled, content_of
 from deltac.model.weights import content_hash, fresh_values, load_base
 from deltac.operators._init import initial_value
 from deltac.penalty import check_penalties, penalty_terms
 from deltac.planning import Plan
 from deltac.prepare import Prepared, SpecLike, base_names, prepare, prepare_artifact
 from deltac.rewrite.apply import apply, class_restorer, value_restorer
+from deltac.rewrite.fold import fold_of
 from deltac.rewrite.orient import oriented
 from deltac.rewrite.verify import verify_gradients, verify_structure
+from deltac.root import root_class, seal_inner_models
 from deltac.spec.load import validate
+from deltac.state import DeltaState
 
 __all__ = ["compile", "load", "plan", "validate"]
 
@@ -83,7 +86,7 @@ def compile(
     prepared = prepare(
         spec, model, trust_remote_code=trust_remote_code, variables=variables, root=root
     )
-    return _compile(prepared, model)
+    return compile_prepared(prepared, model)
 
 
 def load(
@@ -104,7 +107,7 @@ def load(
     prepared = prepare_artifact(folder, manifest, model, trust_remote_code)
     values = read_tensors(folder, manifest)
     check_tensors(make_manifest(prepared.plan, prepared.origin)["tensors"], values)
-    compiled = _compile(prepared, model, values, manifest)
+    compiled = compile_prepared(prepared, model, values, manifest)
     _keep_spec(compiled.model.delta_state, folder, manifest)
     return compiled
 
@@ -137,10 +140,10 @@ def initial_files(prepared: Prepared) -> dict[str, bytes]:
 
 def loaded_files(prepared: Prepared, *, progress: bool = False) -> dict[str, bytes]:
     """The artifact of a prepared spec whose initial values need the base's weights, which are read for it."""
-    return _compile(prepared, None, progress=progress).files()
+    return compile_prepared(prepared, None, progress=progress).files()
 
 
-def _compile(
+def compile_prepared(
     prepared: Prepared,
     model: PreTrainedModel | None,
     values: Mapping[str, torch.Tensor] | None = None,
@@ -161,6 +164,7 @@ def _compile(
         )
     heads = [head.name for head in planned.heads]
     state = _state(prepared)
+    state.fold = fold_of(planned)
     weights = content_hash(model, base_names(planned.graph, heads))
     state.manifest["base"]["weights"] = weights
     checked: tuple[str, ...] = ()
@@ -187,6 +191,7 @@ def _compile(
         model.__class__ = root_class(type(model), bool(state.penalties))
         undo.append(lambda: vars(model).pop("delta_state", None) and None)
         model.delta_state = state
+        undo += seal_inner_models(model)
         compiled = Compiled(model, checked)
         if recorded is None or recorded["state"] == "initial":
             state.initial = content_of(tensor_files(state.manifest, compiled.tensors()))

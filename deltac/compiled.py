@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import copy
-import functools
 import hashlib
-from collections.abc import Iterator, Mapping
+import json
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,39 +16,18 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from deltac.artifact.card import card
-from deltac.artifact.folder import MANIFEST, check_writable, write_folder, write_into
+from deltac.artifact.folder import MANIFEST, check_writable, write_folder
 from deltac.artifact.manifest import to_json
 from deltac.artifact.tensors import describe_files, tensor_files
-from deltac.diagnostics import DeltacError, Diagnostic
-from deltac.penalty import Term, check_paid, penalty_of, with_penalty
-from deltac.rewrite.apply import set_disabled
+from deltac.diagnostics import DeltacError, Diagnostic, Problems
+from deltac.model.fold import shown
+from deltac.penalty import penalty_of
+from deltac.rewrite.fold import evaluate
+from deltac.rewrite.plain import plain_copy
+from deltac.state import DeltaState, showing, tensors
 
-
-@dataclass
-class DeltaState:
-    """What a compiled model carries with it, through deepcopy and pickle.
-
-    Attributes:
-        manifest: see `deltac.artifact.manifest`.
-        spec: the files of the spec, path → content, see `deltac.artifact.spec`.
-        description: the spec's description, for the card.
-        code: the generated code, file name → text.
-        originals: the base's values of the parameters that are tuned in place.
-        initial: hash of the initial values, to tell a trained delta from a new one.
-        aside: the trained values of those parameters while the delta is disabled; None otherwise.
-        penalties: the terms that its operators add to the training loss.
-        penalty_due: whether the last forward in training returned no loss that they could enter.
-    """
-
-    manifest: dict[str, Any]
-    spec: dict[str, bytes]
-    description: str
-    code: dict[str, bytes]
-    originals: dict[str, torch.Tensor] = field(default_factory=dict)
-    initial: str = ""
-    aside: dict[str, torch.Tensor] | None = None
-    penalties: tuple[Term, ...] = ()
-    penalty_due: bool = False
+#: The sets of a manifest's tensors that the base does not have.
+ADDED = ("added", "factor", "fixed")
 
 
 class Compiled:
@@ -143,30 +122,61 @@ class Compiled:
         Raises:
             DeltacError: DLT707, such a parameter is offloaded, so its values can't be exchanged here.
         """
-        state = self._state
-        if state.aside is not None:  # already disabled by an outer block, which restores
+        with showing(self.model, "base"):
             yield self.model
-            return
-        tuned = self.parameters("tuned")
-        for name, parameter in tuned.items():
-            if parameter.device.type == "meta":
-                message = f"{name} is tuned in place and offloaded: its values are not in the model"
-                raise DeltacError(
-                    [Diagnostic("DLT707", message, fix="disable it before offloading")]
-                )
-        state.aside = {name: parameter.data for name, parameter in tuned.items()}
-        try:
-            set_disabled(self.model, True)
-            for name, parameter in tuned.items():
-                original = state.originals[name]
-                # A copy: whoever writes into the parameter in the block must not reach the original.
-                parameter.data = original.to(parameter.device, parameter.dtype, copy=True)
+
+    @contextmanager
+    def merged(self) -> Iterator[nn.Module]:
+        """Inside, the model computes with merged weights, through the base's own code; nothing merged is trained there.
+
+        The merged weights stand in the places of the base's own, which come back on leaving, the same objects with the
+        same values. Of nested blocks of this kind and of `disabled()` the innermost holds.
+
+        Raises:
+            DeltacError: DLT731, some delta can't be merged; DLT707, the values are offloaded or sharded.
+        """
+        self.check_mergeable("merged() shows all deltas merged or none")
+        with showing(self.model, "merged"):
             yield self.model
-        finally:
-            for name, parameter in tuned.items():
-                parameter.data = state.aside[name]
-            state.aside = None
-            set_disabled(self.model, False)
+
+    def merge(self) -> PreTrainedModel:
+        """A new plain model with the delta in its weights: the base's own classes and names, nothing of deltac.
+
+        It has a config of its own, and `save_pretrained` writes it whole. This compiled model stays as it is. All that
+        changes one weight is computed in the widest dtype among its tensors, float32 at least, and cast once.
+
+        Warns:
+            UserWarning: DLT732, weights that were one tensor differ now, so they are tied no more.
+
+        Raises:
+            DeltacError: DLT731, some delta can't be merged (`deltac.merge_partly` merges the others); DLT733, the
+                model's class ties what would differ; DLT707, the values are offloaded or sharded.
+        """
+        self.check_mergeable("merge what can be merged: deltac.merge_partly, or --partial")
+        merged, notes = self.merge_without(())
+        for note in notes:
+            warnings.warn(f"{note.code}: {note.message}", stacklevel=2)
+        return merged
+
+    def unmergeable(self) -> dict[str, list[str]]:
+        """The deltas that can't be merged, each with the reasons and where they hold; what could only be merged with
+        them is listed too."""
+        return {
+            delta: [f"{shown(sites)}: {reason}" for reason, sites in reasons.items()]
+            for delta, reasons in self._state.fold.staying().items()
+        }
+
+    def merge_without(self, deltas: Iterable[str]) -> tuple[PreTrainedModel, list[Diagnostic]]:
+        """As `merge`, without some deltas: they leave no trace. Also gives the notes that `merge` warns of."""
+        state, left = self._state, set(deltas)
+        fold = state.fold
+        stay = {name for delta in left for name in fold.tuned.get(delta, ())}
+        added = [row["name"] for row in state.manifest["tensors"] if row["set"] in ADDED]
+        with showing(self.model, "delta"):
+            changes = [change for change in fold.changes if change.delta not in left]
+            changed = evaluate(changes, tensors(self.model))
+            kept = {name: state.originals[name] for name in stay}
+            return plain_copy(self.model, added, kept, changed)
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
         """Writes the artifact: manifest, delta, heads, spec, code and card. The base is not written.
@@ -190,7 +200,7 @@ class Compiled:
             values: tensors to write in place of the model's own, by name (a gathered state dict).
         """
         state = self._state
-        own: dict[str, torch.Tensor] = {**self.tensors(), **(state.aside or {})}
+        own: dict[str, torch.Tensor] = {**self.tensors(), **state.aside}
         for name in own:
             if values is not None and name in values:
                 own[name] = values[name]
@@ -207,10 +217,24 @@ class Compiled:
             MANIFEST: to_json(manifest).encode(),
         }
 
+    @property
+    def is_trained(self) -> bool:
+        """Whether some tensor differs from its initial value."""
+        return json.loads(self.files()[MANIFEST])["state"] == "trained"
+
     def tensors(self) -> dict[str, nn.Parameter]:
         """Everything that the artifact holds, by name."""
         parameters = dict(self.model.named_parameters())
         return {row["name"]: parameters[row["name"]] for row in self._state.manifest["tensors"]}
+
+    def check_mergeable(self, fix: str) -> None:
+        """Raises DLT731, once for each delta and reason, where some delta can't be merged."""
+        problems = Problems()
+        for delta, reasons in self._state.fold.blocked.items():
+            for reason, sites in reasons.items():
+                message = f"'{delta}' can't be merged at {shown(sites)}: {reason}"
+                problems.add("DLT731", message, fix=fix)
+        problems.raise_if_any()
 
     @property
     def _state(self) -> DeltaState:
@@ -227,53 +251,3 @@ def content_of(files: Mapping[str, bytes]) -> str:
     return hashlib.sha256(
         b"".join(name.encode() + files[name] for name in sorted(files))
     ).hexdigest()
-
-
-@functools.cache
-def root_class(base: type[PreTrainedModel], penalised: bool = False) -> type[PreTrainedModel]:
-    """The class of a compiled model: the base's own, but `save_pretrained` writes the delta.
-
-    Otherwise `save_pretrained` would write a base that reloads without its delta. Where operators have penalties, its
-    forward adds them to the training loss.
-    """
-
-    @functools.wraps(base.forward)
-    def forward(self: PreTrainedModel, *args: Any, **kwargs: Any) -> Any:
-        check_paid(self)
-        return with_penalty(self, base.forward(self, *args, **kwargs))
-
-    def save_pretrained(
-        self: PreTrainedModel, save_directory: str | Path, is_main_process: bool = True,
-        state_dict: Mapping[str, torch.Tensor] | None = None, **kwargs: Any,
-    ) -> None:  # fmt: skip
-        """Writes the delta's artifact into the folder, which may hold other files. Read it with `deltac.load`."""
-        if kwargs.pop("push_to_hub", False):
-            message = "save_pretrained of a compiled model writes a delta; pushing it to the hub is not done here"
-            raise DeltacError(
-                [Diagnostic("DLT706", message, fix="save it, then upload the folder")]
-            )
-        if is_main_process:
-            write_into(Path(save_directory), Compiled(self).files(state_dict))
-
-    def reduce_ex(self: PreTrainedModel, protocol: Any) -> tuple:
-        """The class can't be imported: it is made again from its base."""
-        _, _, *state = base.__reduce_ex__(self, protocol)
-        return (_new_root, (base, penalised), *state)
-
-    members = {
-        "__module__": base.__module__,
-        "__qualname__": base.__qualname__,
-        "__doc__": base.__doc__,
-        "__reduce_ex__": reduce_ex,
-        "save_pretrained": save_pretrained,
-    }
-    if penalised:
-        # Trainer then divides the loss, penalty and all, by the accumulation steps; a model that takes the number of
-        # items divides its own part alone.
-        members |= {"forward": forward, "accepts_loss_kwargs": False}
-    return type(base.__name__, (base,), members)
-
-
-def _new_root(base: type[PreTrainedModel], penalised: bool) -> PreTrainedModel:
-    cls = root_class(base, penalised)
-    return cls.__new__(cls)

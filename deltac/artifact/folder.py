@@ -7,6 +7,8 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,34 @@ def check_writable(folder: Path, *, overwrite: bool) -> None:
         )
 
 
+def check_model_folder(folder: Path, *, overwrite: bool, needed: Iterable[Path]) -> None:
+    """Refuses a folder that a merged model must not replace.
+
+    Args:
+        folder: where the model shall be written.
+        overwrite: whether a model there may be replaced.
+        needed: folders that must stay, such as the base's and the artifact's.
+
+    Raises:
+        DeltacError: DLT735 (not empty), DLT703 (it holds no model), DLT736 (something needed lies in it).
+    """
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        raise _error("DLT703", f"'{folder}' is no folder")
+    place = folder.resolve()
+    for each in needed:
+        if each.resolve().is_relative_to(place):
+            message = f"'{folder}' holds '{each}', which is read here"
+            raise _error("DLT736", message, "choose another folder with --output")
+    if not folder.exists() or not any(folder.iterdir()):
+        return
+    if not overwrite:
+        message = f"'{folder}' is not empty"
+        raise _error("DLT735", message, "choose another folder, or say --force")
+    if not (folder / "config.json").is_file():
+        message = f"'{folder}' is not empty and holds no model"
+        raise _error("DLT703", message, "choose another folder")
+
+
 def write_folder(folder: Path, files: dict[str, bytes]) -> None:
     """Writes the files as a new folder and puts it in the place of an old one in one step.
 
@@ -49,37 +79,49 @@ def write_folder(folder: Path, files: dict[str, bytes]) -> None:
     Raises:
         DeltacError: DLT709; an old folder is as it was then, and no part of a new one remains.
     """
-    try:
-        _write_folder(folder, files)
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        fix = "choose another folder with --output, or make room"
-        raise _error("DLT709", f"can't write '{folder}': {reason}", fix) from error
-
-
-def _write_folder(folder: Path, files: dict[str, bytes]) -> None:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    made = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
+    with new_folder(folder) as made:
         for name, content in files.items():
             path = made / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """An empty folder beside `folder`, which takes its place in one step when the block ends well.
+
+    Raises:
+        DeltacError: DLT709; an old folder is as it was then, and no part of a new one remains.
+    """
+    made = None
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        made = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        yield made
         made.chmod(0o777 & ~_umask())
-        if folder.exists():
-            aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent)) / "old"
-            folder.rename(aside)
-            try:
-                made.rename(folder)
-            except OSError:
-                aside.rename(folder)
-                aside.parent.rmdir()
-                raise
-            shutil.rmtree(aside.parent)
-        else:
-            made.rename(folder)
+        _exchange(made, folder)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        fix = "choose another folder with --output, or make room"
+        raise _error("DLT709", f"can't write '{folder}': {reason}", fix) from error
     finally:
-        shutil.rmtree(made, ignore_errors=True)
+        if made is not None:
+            shutil.rmtree(made, ignore_errors=True)
+
+
+def _exchange(made: Path, folder: Path) -> None:
+    if not folder.exists():
+        made.rename(folder)
+        return
+    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent)) / "old"
+    folder.rename(aside)
+    try:
+        made.rename(folder)
+    except OSError:
+        aside.rename(folder)
+        aside.parent.rmdir()
+        raise
+    shutil.rmtree(aside.parent)
 
 
 def write_into(folder: Path, files: dict[str, bytes]) -> None:

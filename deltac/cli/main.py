@@ -23,6 +23,7 @@ VERBS = (
     "lock",
     "diff",
     "breaking",
+    "merge",
     "inspect",
     "operators",
     "explain",

@@ -3,8 +3,8 @@
 from deltac.diagnostics.catalogue.code import Code
 
 
-def _code(code: str, name: str, meaning: str) -> Code:
-    return Code(code, name, meaning, exit=2)
+def _code(code: str, name: str, meaning: str, **more: str) -> Code:
+    return Code(code, name, meaning, exit=2, **more)
 
 
 CODES = (
@@ -21,7 +21,7 @@ CODES = (
     _code(
         "DLT703",
         "foreign-folder",
-        "The output folder is not empty and no artifact: deltac never replaces it.",
+        "The output folder is not empty, and it is neither an artifact nor a model to be replaced: deltac leaves it.",
     ),
     _code("DLT704", "unknown-format", "The manifest has a version that this deltac does not read."),
     _code(
@@ -75,5 +75,43 @@ CODES = (
         "DLT723",
         "operator-changed",
         "An operator of another package has another version or source than the one the delta was made with.",
+    ),
+    _code(
+        "DLT731",
+        "not-mergeable",
+        "A delta can't be merged into the base's weights: what it computes depends on more than parameters (it acts on "
+        "activations, or has a gate), or the weight is quantized. The others can: `deltac merge --partial`, in Python "
+        "`deltac.merge_partly`.",
+    ),
+    _code(
+        "DLT732",
+        "untied",
+        "A tensor had several names in the base (an embedding and an output layer, as a rule), and the merged delta "
+        "changes one of them only. In the merged model they are separate tensors, and its config says that nothing is "
+        "tied.",
+        severity="warning",
+    ),
+    _code(
+        "DLT733",
+        "tied-for-good",
+        "A merged model would need two tensors where its class ties them to one, whatever the config says: saved and "
+        "loaded, one of them would be lost.",
+    ),
+    _code(
+        "DLT734",
+        "part-of-a-compiled-model",
+        "`save_pretrained` was called on a model inside of a compiled one. It would write the delta's tensors into a "
+        "file that loads without them. Save the whole (`compiled.save`), or merge it first.",
+    ),
+    _code(
+        "DLT735",
+        "output-not-empty",
+        "The folder for a merged model is not empty. --force replaces it, where it holds a model (a config.json).",
+    ),
+    _code(
+        "DLT736",
+        "output-needed",
+        "The folder for a merged model is the base's own or the artifact's, or holds one of them. Writing there would "
+        "destroy what is read. --force doesn't change that.",
     ),
 )

@@ -1,0 +1,120 @@
+"""A plain copy of a rewritten model: the base's own classes and names, its values or new ones, nothing of deltac."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from deltac.diagnostics import DeltacError, Diagnostic
+from deltac.model.skeleton import build_skeleton
+
+#: Marks of classes that deltac made, and what it keeps on the object of a module.
+OWN_CLASSES = ("delta_region", "delta_root")
+OWN_ATTRIBUTES = ("delta_state", "delta_disabled", "save_pretrained")
+
+
+def plain_copy(
+    model: PreTrainedModel,
+    added: Collection[str],
+    kept: Mapping[str, torch.Tensor],
+    changed: Iterable[tuple[str, torch.Tensor]],
+) -> tuple[PreTrainedModel, list[Diagnostic]]:
+    """Copies a rewritten model without its delta. The model itself is left alone.
+
+    Args:
+        model: the rewritten model.
+        added: full names of the parameters that the delta added.
+        kept: values of base parameters to use instead of those that the model holds now.
+        changed: full names with new values. A tensor with several names gets the value under this one alone.
+
+    Returns:
+        The copy, its parameters with `requires_grad` as after `from_pretrained`, and a note on each weight that is tied
+        no more (DLT732).
+
+    Raises:
+        DeltacError: DLT733, the model's class ties what now differs.
+    """
+    memo: dict[int, Any] = {}
+    for name, parameter in model.named_parameters():
+        if name in added:
+            memo[id(parameter)] = None
+        elif name in kept:
+            memo[id(parameter)] = nn.Parameter(kept[name].detach().clone())
+    copied = copy.deepcopy(model, memo)
+    for path, module in copied.named_modules():
+        _strip(module, path, added)
+    for parameter in copied.parameters():
+        parameter.requires_grad_(parameter.is_floating_point())
+    ties = tied_names(copied)
+    new = set()
+    for name, value in changed:
+        path, _, own = name.rpartition(".")
+        copied.get_submodule(path)._parameters[own] = nn.Parameter(value)
+        new.add(name)
+    untied = [names for names in ties if len(names) > 1 and not new.isdisjoint(names)]
+    if untied:
+        _untie(copied)
+    return copied, [_note(names, new) for names in untied]
+
+
+def tied_names(model: nn.Module) -> list[tuple[str, ...]]:
+    """Each parameter of a model with all of its names; a module that stands at two places counts at the first."""
+    names: dict[int, list[str]] = {}
+    for path, module in model.named_modules():
+        for own, parameter in module._parameters.items():
+            if parameter is not None:
+                names.setdefault(id(parameter), []).append(f"{path}.{own}" if path else own)
+    return [tuple(found) for found in names.values()]
+
+
+def _strip(module: nn.Module, path: str, added: Collection[str]) -> None:
+    """Makes a copied module what it was before it was rewritten."""
+    cls = type(module)
+    while any(mark in vars(cls) for mark in OWN_CLASSES):
+        cls = cls.__mro__[1]
+    module.__class__ = cls
+    for name in added:
+        where, _, own = name.rpartition(".")
+        if where == path:
+            del module._parameters[own]
+        elif not where:
+            vars(module).pop(own, None)  # a reference to a tensor that the root owns
+    for name in OWN_ATTRIBUTES:
+        vars(module).pop(name, None)
+
+
+def _untie(model: PreTrainedModel) -> None:
+    """Makes the config say what now is: that nothing is tied; and the ties what the config's model has."""
+    parts = [(path, m) for path, m in model.named_modules() if isinstance(m, PreTrainedModel)]
+    for _, part in parts:
+        for config in (part.config, part.config.get_text_config()):
+            if getattr(config, "tie_word_embeddings", False):
+                config.tie_word_embeddings = False
+    skeleton, _ = build_skeleton(type(model), model.config)
+    for names in tied_names(skeleton):
+        values = [model.get_parameter(name) for name in names]
+        if any(value is not values[0] for value in values):
+            message = f"{type(model).__name__} ties {', '.join(names)} whatever its config says"
+            fix = "narrow the delta's target, or keep the delta beside the base: it need not be merged"
+            raise DeltacError.of("DLT733", message, fix=fix)
+    single = {name for names in tied_names(skeleton) if len(names) == 1 for name in names}
+    for names in tied_names(model):
+        for name in names[1:]:
+            if name in single:
+                path, _, own = name.rpartition(".")
+                value = model.get_parameter(name).detach().clone()
+                model.get_submodule(path)._parameters[own] = nn.Parameter(value)
+    for path, part in parts:
+        part.all_tied_weights_keys = skeleton.get_submodule(path).all_tied_weights_keys
+
+
+def _note(names: tuple[str, ...], changed: Collection[str]) -> Diagnostic:
+    own = [name for name in names if name in changed]
+    message = f"{', '.join(names)} were one tensor; the delta changed {', '.join(own)}"
+    notes = ("the merged model's config has tie_word_embeddings = false",)
+    return Diagnostic("DLT732", f"{message}, so they are tied no more", notes=notes)

@@ -1,0 +1,85 @@
+"""The classes of a compiled model's root and of the models inside: what `save_pretrained` means for them."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from deltac.artifact.folder import write_into
+from deltac.compiled import Compiled
+from deltac.diagnostics import DeltacError, Diagnostic
+from deltac.penalty import check_paid, with_penalty
+
+
+@functools.cache
+def root_class(base: type[PreTrainedModel], penalised: bool = False) -> type[PreTrainedModel]:
+    """The class of a compiled model: the base's own, but `save_pretrained` writes the delta.
+
+    Otherwise `save_pretrained` would write a base that reloads without its delta. Where operators have penalties, its
+    forward adds them to the training loss.
+    """
+
+    @functools.wraps(base.forward)
+    def forward(self: PreTrainedModel, *args: Any, **kwargs: Any) -> Any:
+        check_paid(self)
+        return with_penalty(self, base.forward(self, *args, **kwargs))
+
+    def save_pretrained(
+        self: PreTrainedModel, save_directory: str | Path, is_main_process: bool = True,
+        state_dict: Mapping[str, torch.Tensor] | None = None, **kwargs: Any,
+    ) -> None:  # fmt: skip
+        """Writes the delta's artifact into the folder, which may hold other files. Read it with `deltac.load`."""
+        if kwargs.pop("push_to_hub", False):
+            message = "save_pretrained of a compiled model writes a delta; pushing it to the hub is not done here"
+            raise DeltacError(
+                [Diagnostic("DLT706", message, fix="save it, then upload the folder")]
+            )
+        if is_main_process:
+            write_into(Path(save_directory), Compiled(self).files(state_dict))
+
+    def reduce_ex(self: PreTrainedModel, protocol: Any) -> tuple:
+        """The class can't be imported: it is made again from its base."""
+        _, _, *state = base.__reduce_ex__(self, protocol)
+        return (_new_root, (base, penalised), *state)
+
+    members = {
+        "__module__": base.__module__,
+        "__qualname__": base.__qualname__,
+        "__doc__": base.__doc__,
+        "__reduce_ex__": reduce_ex,
+        "delta_root": True,
+        "save_pretrained": save_pretrained,
+    }
+    if penalised:
+        # Trainer then divides the loss, penalty and all, by the accumulation steps; a model that takes the number of
+        # items divides its own part alone.
+        members |= {"forward": forward, "accepts_loss_kwargs": False}
+    return type(base.__name__, (base,), members)
+
+
+def _new_root(base: type[PreTrainedModel], penalised: bool) -> PreTrainedModel:
+    cls = root_class(base, penalised)
+    return cls.__new__(cls)
+
+
+def seal_inner_models(model: PreTrainedModel) -> list[Callable[[], None]]:
+    """Makes the models inside of a compiled one refuse `save_pretrained`. Returns the steps that take it back.
+
+    An attribute of the object, not a class of its own: an inner model may be rewritten itself.
+    """
+    inner = [m for m in model.modules() if m is not model and isinstance(m, PreTrainedModel)]
+    for module in inner:
+        module.save_pretrained = _refuse_to_save
+    return [functools.partial(vars(module).pop, "save_pretrained", None) for module in inner]
+
+
+def _refuse_to_save(*args: Any, **kwargs: Any) -> None:
+    """Stands in the place of `save_pretrained` of a model inside of a compiled one. Raises DLT734."""
+    message = "this model is a part of a compiled one: what it would write loads without its delta"
+    fix = "save the whole with compiled.save, or take the part of compiled.merge()"
+    raise DeltacError([Diagnostic("DLT734", message, fix=fix)])

@@ -1,0 +1,121 @@
+"""The small models that the laws run on, and one case: an operator with its options on one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.modeling_outputs import BaseModelOutput
+from transformers.pytorch_utils import Conv1D
+
+import deltac
+from deltac.operators import Operator
+
+WIDTH, ROWS = 12, 10
+
+
+class RMSNorm(nn.Module):
+    """The norm of Llama and T5: x / sqrt(mean(x²)) · w."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The norm, computed in float32 at least; x: [..., width]."""
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        scaled = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + 1e-6)
+        return self.weight * scaled.to(x.dtype)
+
+
+class Pair(nn.Module):
+    """A sub-module that returns a tuple, as attention modules do."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.dense = nn.Linear(width, width)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The tensor and a second item that no operator touches; x: [..., width]."""
+        return torch.tanh(self.dense(x)), torch.sin(x)
+
+
+#: Name → the module that stands at `block.0` of the laws' model.
+BASES: dict[str, Callable[[], nn.Module]] = {
+    "linear": lambda: nn.Linear(WIDTH, WIDTH),
+    "linear-without-bias": lambda: nn.Linear(WIDTH, WIDTH, bias=False),
+    "conv1d": lambda: Conv1D(WIDTH, WIDTH),
+    "embedding": lambda: nn.Embedding(ROWS, WIDTH),
+    "layer-norm": lambda: nn.LayerNorm(WIDTH),
+    "rms-norm": lambda: RMSNorm(WIDTH),
+    "tuple": lambda: Pair(WIDTH),
+}
+
+
+class LawsConfig(PreTrainedConfig):
+    """The config of `LawsModel`."""
+
+    model_type = "deltac-laws"
+    base: str = "linear"
+
+
+class LawsModel(PreTrainedModel):
+    """Two residual blocks around one kind of base module, small enough to check every value."""
+
+    config_class = LawsConfig
+    main_input_name = "input_ids"
+
+    def __init__(self, config: LawsConfig) -> None:
+        super().__init__(config)
+        self.embed = nn.Embedding(ROWS, WIDTH)
+        self.block = nn.ModuleList([BASES[config.base](), BASES[config.base]()])
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """Leaves every module as its own constructor made it."""
+
+    def forward(self, input_ids: torch.Tensor, **kwargs: Any) -> BaseModelOutput:
+        """The last hidden state for token numbers; input_ids: [batch, length]."""
+        x = self.embed(input_ids)
+        for module in self.block:
+            out = module(input_ids if self.config.base == "embedding" else x)
+            x = x + (out[0] + out[1] if isinstance(out, tuple) else out)
+        return BaseModelOutput(last_hidden_state=x)
+
+
+@dataclass(frozen=True)
+class Case:
+    """An operator with one choice of options on one kind of base module."""
+
+    operator: type[Operator]
+    base: str
+    options: tuple[tuple[str, Any], ...]
+
+    def model(self, dtype: torch.dtype = torch.float32) -> LawsModel:
+        """The base, with the same random values each time."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            model = LawsModel(LawsConfig(base=self.base)).eval()
+            with torch.no_grad():
+                for parameter in model.parameters():
+                    parameter.add_(torch.randn(parameter.shape) * 0.1)
+        return model.to(dtype)
+
+    def spec(self, **changes: Any) -> dict[str, Any]:
+        """A spec with the operator on both blocks."""
+        target = {"module": "block.*"}
+        delta = {
+            "name": "law",
+            "operator": self.operator.name,
+            "target": target,
+            **dict(self.options),
+        }
+        return {"version": 1, "name": "law", "deltas": [delta], "heads": [], **changes}
+
+    def compile(self, dtype: torch.dtype = torch.float32, **changes: Any) -> deltac.Compiled:
+        """The compiled base."""
+        return deltac.compile(self.spec(**changes), model=self.model(dtype))
