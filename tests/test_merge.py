@@ -11,6 +11,7 @@ from torch import nn
 
 import deltac
 from deltac.model.quiet import quiet
+from deltac.rewrite.fold import Change, Fold
 
 LOW = {"name": "low", "operator": "lora", "target": {"module": ["q_proj", "v_proj"]}, "rank": 4}
 NORMS = {"name": "norms", "operator": "tune", "target": {"module": "input_layernorm"}}
@@ -247,18 +248,14 @@ def test_training_goes_on_after_merged():
 
 
 def test_what_cannot_be_merged_says_so_all_at_once():
-    gate = {**LOW, "name": "gated", "gate": True, "target": {"module": "k_proj"}}
-    deltas = [LOW, BOTTLE, gate, NORMS]
-    try:
-        compiled = tiny.compiled("llama", deltas)
-    except deltac.DeltacError:
-        pytest.fail("a gate must compile")
-    error = tiny.refused(compiled.merge, "DLT731", "DLT731")
-    assert "'bottle' can't be merged at model.layers.{0-2}.mlp" in str(error)
-    assert "'gated' can't be merged at model.layers.{0-2}.self_attn.k_proj.weight" in str(error)
+    output = {**BOTTLE, "name": "second", "target": {"module": "self_attn"}}
+    compiled = tiny.compiled("llama", [LOW, BOTTLE, output, NORMS])
+    error = tiny.refused(compiled.merge, "DLT731")
+    assert "'bottle' can't be merged at model.layers.{0-2}.mlp: it computes" in str(error)
+    assert "'second' can't be merged at model.layers.{0-2}.self_attn: it computes" in str(error)
     with pytest.raises(deltac.DeltacError), compiled.merged():
         pass
-    assert set(compiled.unmergeable()) == {"bottle", "gated"}
+    assert set(compiled.unmergeable()) == {"bottle", "second"}
 
 
 def test_an_added_bias_cannot_be_merged_where_the_class_has_none():
@@ -302,10 +299,28 @@ def test_a_delta_that_stays_keeps_the_base_values_of_what_it_tunes():
     assert torch.allclose(tiny.logits(rest.model), tiny.logits(mixed.model), rtol=1e-4, atol=1e-5)
 
 
+def fold(first_additive, second_additive, **more):
+    """Two deltas at one weight, and what else the first one does."""
+    changes = [
+        Change(delta, "w", None, None, (), additive)
+        for delta, additive in (("first", first_additive), ("second", second_additive))
+    ]
+    return Fold(("first", "second"), tuple(changes), **more)
+
+
 def test_what_acts_behind_a_delta_that_stays_stays_too():
-    gated = {**LOW, "name": "gated", "gate": True}
-    behind = {**LOW, "name": "sum", "overlap": True}
-    assert set(tiny.compiled("llama", [gated, behind]).unmergeable()) == {"gated"}
+    why = {"first": {"it says so": ["elsewhere"]}}
+    assert set(fold(True, True, blocked=why).staying()) == {"first"}
+    assert set(fold(True, False, blocked=why).staying()) == {"first", "second"}
+    assert set(fold(False, True, blocked=why).staying()) == {"first", "second"}
+    later = {"second": {"it says so": ["elsewhere"]}}
+    assert set(fold(False, False, blocked=later).staying()) == {"second"}
+
+
+def test_what_changes_a_parameter_that_a_staying_delta_tunes_stays_too():
+    why = {"second": {"it says so": ["elsewhere"]}}
+    found = fold(True, True, blocked=why, tuned={"second": ("w",)}).staying()
+    assert found["first"] == {"it acts on what 'second' gives, which stays": ["w"]}
 
 
 def test_where_nothing_can_be_merged_there_is_no_rest():
@@ -349,3 +364,14 @@ def test_offloaded_values_are_refused():
     tiny.refused(compiled.merge, "DLT707")
     with pytest.raises(deltac.DeltacError, match="DLT707"), compiled.merged():
         pass
+
+
+def test_parts_of_a_fused_projection_merge_into_their_rows(tmp_path):
+    target = {"role": ["attention.query", "attention.value"]}
+    compiled = tiny.compiled("gpt2", {**LOW, "target": target})
+    base, merged = tiny.base("gpt2"), compiled.merge()
+    before = base.transformer.h[0].attn.c_attn.weight
+    after = merged.transformer.h[0].attn.c_attn.weight
+    assert torch.equal(after[:, 32:64], before[:, 32:64])  # the keys
+    assert not torch.allclose(after[:, :32], before[:, :32])
+    assert close(tiny.logits(merged), tiny.logits(compiled.model))

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel
 
 from deltac.diagnostics import DeltacError, Diagnostic
+from deltac.model.graph import graph_from_model
 from deltac.model.skeleton import build_skeleton
 
 #: Marks of classes that deltac made, and what it keeps on the object of a module.
@@ -89,19 +91,23 @@ def _strip(module: nn.Module, path: str, added: Collection[str]) -> None:
 
 
 def _untie(model: PreTrainedModel) -> None:
-    """Makes the config say what now is: that nothing is tied; and the ties what the config's model has."""
+    """Makes the config say what now is, that nothing is tied, and the ties those of the config's own model."""
     parts = [(path, m) for path, m in model.named_modules() if isinstance(m, PreTrainedModel)]
+    before = _calls(model)
     for _, part in parts:
         for config in (part.config, part.config.get_text_config()):
             if getattr(config, "tie_word_embeddings", False):
                 config.tie_word_embeddings = False
+    saved = json.loads(model.config.to_json_string(use_diff=False))
+    if json.loads(type(model.config).from_dict(saved).to_json_string(use_diff=False)) != saved:
+        _refuse(f"{type(model.config).__name__} can't be saved with tie_word_embeddings = false")
+    if _calls(model) != before:
+        _refuse(f"{type(model).__name__} computes something else where its config ties nothing")
     skeleton, _ = build_skeleton(type(model), model.config)
     for names in tied_names(skeleton):
         values = [model.get_parameter(name) for name in names]
         if any(value is not values[0] for value in values):
-            message = f"{type(model).__name__} ties {', '.join(names)} whatever its config says"
-            fix = "narrow the delta's target, or keep the delta beside the base: it need not be merged"
-            raise DeltacError.of("DLT733", message, fix=fix)
+            _refuse(f"{type(model).__name__} ties {', '.join(names)} whatever its config says")
     single = {name for names in tied_names(skeleton) if len(names) == 1 for name in names}
     for names in tied_names(model):
         for name in names[1:]:
@@ -111,6 +117,16 @@ def _untie(model: PreTrainedModel) -> None:
                 model.get_submodule(path)._parameters[own] = nn.Parameter(value)
     for path, part in parts:
         part.all_tied_weights_keys = skeleton.get_submodule(path).all_tied_weights_keys
+
+
+def _calls(model: PreTrainedModel) -> list[str]:
+    """Every torch call of the model's forward, on shapes: what it computes, but for its values."""
+    return [str(node.target) for node in graph_from_model(model).trace.graph.nodes]
+
+
+def _refuse(message: str) -> NoReturn:
+    fix = "leave this delta unmerged, beside its base, or narrow its target"
+    raise DeltacError.of("DLT733", message, fix=fix)
 
 
 def _note(names: tuple[str, ...], changed: Collection[str]) -> Diagnostic:

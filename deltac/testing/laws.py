@@ -172,8 +172,8 @@ def check_round_trip(case: Case) -> None:
         path = compiled.save(Path(folder) / "delta")
         loaded = deltac.load(path, model=case.model())
         again = loaded.save(Path(folder) / "again")
-        same = {file.name: file.read_bytes() for file in path.glob("*.safetensors")}
-        assert same == {file.name: file.read_bytes() for file in again.glob("*.safetensors")}
+        files = {file.name: file.read_bytes() for file in path.glob("*.safetensors")}
+        assert files == {file.name: file.read_bytes() for file in again.glob("*.safetensors")}
     assert same(values_of(compiled), values_of(loaded)), "values differ after loading"
     assert torch.equal(run(compiled.model), run(loaded.model)), "outputs differ"
 

@@ -94,8 +94,8 @@ CODES = (
     _code(
         "DLT733",
         "tied-for-good",
-        "A merged model would need two tensors where its class ties them to one, whatever the config says: saved and "
-        "loaded, one of them would be lost.",
+        "A merged model would need two tensors where the base has one under two names, and its class can't do that: it "
+        "ties them whatever its config says, its config can't be saved so, or it computes something else then.",
     ),
     _code(
         "DLT734",
