@@ -86,6 +86,11 @@ def test_cost_is_a_number_made_from_shapes(case):
     assert function.cost(*shapes) > 0
 
 
+def test_block_diagonal_is_that_of_torch():
+    blocks = torch.randn(3, 2, 5, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(block_diagonal(blocks), torch.block_diag(*blocks))
+
+
 def test_butterfly_of_all_factors_joins_every_pair():
     blocks = torch.ones(3, 4, 2, 2)
     assert (matrices.butterfly(blocks) == 1).all()

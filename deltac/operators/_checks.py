@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from bisect import bisect
+
 from deltac.operators._contract import Refusal
 
 
 def check_divides(option: str, size: int, what: str, whole: int) -> None:
     """Raises `Refusal` where the option's value doesn't divide a size of the site, called `what`."""
     if whole % size:
-        divisors = [number for number in range(1, whole + 1) if whole % number == 0]
-        near = sorted(sorted(divisors, key=lambda number: abs(number - size))[:2])
+        divisors = [number for number in range(2, whole + 1) if whole % number == 0]
+        near = [*divisors[: bisect(divisors, size)][-1:], *divisors[bisect(divisors, size) :][:1]]
         raise Refusal(
             f"{option} {size} does not divide {what} = {whole}",
             fix=f"give a {option} that divides it, such as {' or '.join(map(str, near))}",

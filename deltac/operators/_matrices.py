@@ -7,7 +7,7 @@ import math
 import torch
 from torch.nn import functional as F
 
-from deltac.operators._structured import one_node, structured, wide
+from deltac.operators._structured import block_diagonal, one_node, structured, wide
 
 
 def _unit_rows(v: torch.Tensor) -> torch.Tensor:
@@ -75,13 +75,12 @@ def butterfly(blocks: torch.Tensor) -> torch.Tensor:
     columns = torch.arange(count * size, device=blocks.device)
     product = torch.eye(count * size, dtype=blocks.dtype, device=blocks.device)
     for level in range(factors):
-        order = columns
+        place = columns
         if level:
-            halves = columns.view(-1, 2 ** (level + 1), size // 2)
-            pairs = [halves[:, [k, k + 2**level]] for k in range(2**level)]
-            order = torch.stack(pairs, 1).flatten()
-        place = torch.eye(count * size, dtype=blocks.dtype, device=blocks.device)[order]
-        product = product @ place.T @ torch.block_diag(*blocks[level].unbind()) @ place
+            # Of each 2^(level + 1) half blocks, the k-th of the first half and of the second are neighbours.
+            halves = columns.view(-1, 2, 2**level, size // 2)
+            place = halves.transpose(1, 2).flatten().argsort()
+        product = product @ block_diagonal.dense(blocks[level])[place][:, place]
     return product
 
 

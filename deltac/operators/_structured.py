@@ -74,7 +74,9 @@ def _blocks_product(x: torch.Tensor, blocks: torch.Tensor) -> torch.Tensor:
 @structured(_blocks_product, lambda blocks: 2 * blocks[0] * blocks[1] * blocks[2])
 def block_diagonal(blocks: torch.Tensor) -> torch.Tensor:
     """The matrix with these blocks on its diagonal; blocks: [count, rows, columns]."""
-    return torch.block_diag(*blocks.unbind())
+    count, rows, columns = blocks.shape
+    placed = torch.diag_embed(blocks.permute(1, 2, 0))  # [rows, columns, count, count]
+    return placed.permute(2, 0, 3, 1).reshape(count * rows, count * columns)
 
 
 @one_node
