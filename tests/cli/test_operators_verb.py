@@ -24,9 +24,9 @@ def test_one_operator_with_its_options():
 
 
 def test_an_unknown_name_suggests_the_nearest():
-    result = deltac("operators", "lroa")
+    result = deltac("operators", "lorra")
     assert (result.code, result.out) == (2, "")
-    assert result.err.startswith("error[DLT835] unknown-name: there is no operator 'lroa'")
+    assert result.err.startswith("error[DLT835] unknown-name: there is no operator 'lorra'")
     assert "did you mean 'lora'?" in result.err
     assert "operators: adalora, " in deltac("operators", "zzz").err
 
