@@ -96,7 +96,8 @@ def load(
 
     Args:
         folder: what `deltac compile` or `Compiled.save` wrote.
-        model: the base, if it is at hand; it is rewritten in place. None loads the one that the artifact names.
+        model: the base, if it is at hand; it is rewritten in place. None loads the one that the artifact names; a
+            relative folder starts from the artifact.
         trust_remote_code: whether code from the hub may run; never unless asked.
 
     Raises:

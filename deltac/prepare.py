@@ -103,11 +103,14 @@ def open_source(
 def prepare_artifact(
     folder: Path, manifest: Mapping[str, Any], model: PreTrainedModel | None, remote_code: bool
 ) -> Prepared:
-    """Plans an artifact's spec again, once the base has proved to be the recorded one."""
+    """Plans an artifact's spec again, once the base has proved to be the recorded one.
+
+    A relative source starts from the artifact's folder, wherever the call is made.
+    """
     text = (folder / manifest["spec"]["file"]).read_text(encoding="utf-8")
     spec = replace(_load_spec(text + "\n" * ("\n" not in text)), name=manifest["name"])
     _check_operators(manifest)
-    origin, cls, config, graph = _open(spec, model, Path.cwd(), remote_code, manifest)
+    origin, cls, config, graph = _open(spec, model, folder, remote_code, manifest)
     heads = manifest["sets"]["heads"]
     found = describe_base(graph, origin, heads)
     if model is not None and manifest["base"]["weights"]:
@@ -139,7 +142,16 @@ def _open(
         raise DeltacError(
             [Diagnostic("DLT258", message, spec.span(()), fix="write 'model: {source: ...}'")]
         )
-    origin = _origin(spec, spec.model, base, offline)
+    try:
+        origin = _origin(spec, spec.model, base, offline)
+    except DeltacError as error:
+        if manifest is None:
+            raise
+        # The spec's own folder is not known any more.
+        fix = "folders start from the artifact: load the base yourself and give it, load(ARTIFACT, model=...)"
+        raise DeltacError(
+            [replace(each, fix=each.fix or fix) for each in error.diagnostics]
+        ) from None
     instead = _recorded_config(manifest["base"]) if manifest else None
     config = read_config(
         spec, origin, base, remote_code=remote_code, instead=instead, offline=offline

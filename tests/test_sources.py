@@ -1,8 +1,12 @@
 """Where a model comes from: package, folder, hub cache, config file, inline config, and code from the hub."""
 
 import json
+import os
+import shutil
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -10,6 +14,7 @@ import torch
 from transformers import BertConfig, BertForMaskedLM, BertModel
 
 import deltac
+from deltac.model import hub
 from deltac.model.source import resolve
 
 TINY = {
@@ -94,6 +99,24 @@ def test_a_folder_is_relative_to_the_spec(folder, tmp_path, monkeypatch):
     assert compiled.manifest["base"]["source"] == "./base"
 
 
+def test_a_folder_in_an_artifact_is_relative_to_the_artifact(folder, bert, tmp_path, monkeypatch):
+    """Not to the working folder: a model that lies there by chance must not be taken for the base."""
+    file = tmp_path / "a.delta.yaml"
+    file.write_text(json.dumps(spec({"source": "./base", "class": "AutoModel"})))
+    deltac.compile(file).save(tmp_path / "built")
+    monkeypatch.chdir(tmp_path)  # ./base is there, seen from here
+    with pytest.raises(deltac.DeltacError) as caught:
+        deltac.load("built")
+    (found,) = caught.value.diagnostics
+    assert found.code == "DLT804"
+    assert str(tmp_path / "built" / "base") in found.message
+    assert "load(ARTIFACT, model=...)" in found.fix
+    deltac.load("built", model=bert)
+    shutil.copytree("base", "built/base")
+    monkeypatch.chdir("/")
+    assert deltac.load(tmp_path / "built").checked == ("structure", "weights")
+
+
 def test_the_weights_are_the_folders_own(folder, bert):
     compiled = deltac.compile(spec({"source": str(folder), "class": "AutoModel"}))
     own = dict(compiled.model.named_parameters())
@@ -167,6 +190,81 @@ def test_a_hub_id_that_is_not_cached_has_its_code_and_no_noise(hub_cache, tmp_pa
     assert done.returncode == 2
     assert done.stderr.startswith("error[DLT805]")
     assert "Traceback" not in done.stderr
+
+
+@pytest.fixture(params=["refuses", "says nothing"])
+def silent_hub(request, monkeypatch):
+    """An address at which no hub answers."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        if request.param == "says nothing":
+            server.listen()
+        address = f"http://127.0.0.1:{server.getsockname()[1]}"
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
+        monkeypatch.setattr(hub, "PATIENCE", 0.3)
+        yield address
+
+
+def test_a_hub_that_does_not_answer_is_asked_once(silent_hub):
+    start = time.monotonic()
+    with pytest.raises(deltac.DeltacError) as caught:
+        deltac.plan(spec({"source": "no/such-model", "class": "AutoModel"}))
+    # Where transformers asks itself, it tries for 25 seconds.
+    assert time.monotonic() - start < 5
+    (found,) = caught.value.diagnostics
+    assert found.code == "DLT805"
+    assert found.message.startswith(
+        f"can't read the config of 'no/such-model': it is not in the hub's cache, and {silent_hub} can't be asked: "
+    )
+
+
+def test_with_a_hub_that_does_not_answer_the_cache_is_taken(hub_cache, tmp_path):
+    file = tmp_path / "a.delta.yaml"
+    file.write_text(json.dumps(spec({"source": "tiny/bert", "class": "AutoModel"})))
+    code = (
+        "from deltac.model import hub; ask, asked = hub.get_session, []; "
+        "hub.get_session = lambda: asked.append(1) or ask(); "
+        f"import deltac; deltac.compile({str(file)!r}); print(len(asked))"
+    )
+    environment = {**os.environ, "HF_HUB_OFFLINE": "0", "HF_ENDPOINT": "http://127.0.0.1:9"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment
+    )
+    assert done.stdout == "2\n", done.stderr  # once for the config, once for the weights
+
+
+@pytest.mark.parametrize(
+    ("config", "cls", "parameter", "shape"),
+    [
+        (
+            {"model_type": "t5", "d_model": 8, "d_kv": 4, "d_ff": 8, "num_layers": 1, "num_heads": 2,
+             "vocab_size": 20, "decoder_start_token_id": 0},
+            "AutoModelForSeq2SeqLM", "shared.weight", (20, 8),
+        ),
+        (
+            {"model_type": "deberta-v2", "hidden_size": 8, "num_hidden_layers": 1,
+             "num_attention_heads": 2, "intermediate_size": 8, "vocab_size": 20,
+             "relative_attention": True, "position_buckets": 6, "pos_att_type": ["p2c", "c2p"]},
+            "AutoModel", "encoder.rel_embeddings.weight", (12, 8),
+        ),
+    ],
+    ids=["t5", "deberta"],
+)  # fmt: skip
+def test_settings_that_only_the_modeling_file_reads(config, cls, parameter, shape):
+    value = {"class": cls, "config": config}
+    delta = {"operator": "tune", "target": {"parameter": "weight", "class": "Embedding"}}
+    compiled = deltac.compile({"version": 1, "model": value, "deltas": [delta]})
+    assert tuple(compiled.model.get_parameter(parameter).shape) == shape
+    assert [getattr(compiled.model.config, key) for key in config] == list(config.values())
+
+
+@pytest.mark.parametrize("key", ["position_buckets", "position_bucket", "to_dict", "hidden_sizes"])
+def test_settings_that_no_code_of_the_model_reads(key):
+    value = {"class": "AutoModel", "config": TINY | {key: 2}}
+    with pytest.raises(deltac.DeltacError, match=f"BertConfig has no setting '{key}'") as caught:
+        deltac.plan(spec(value))
+    assert [each.code for each in caught.value.diagnostics] == ["DLT252"]
 
 
 def test_an_inline_config_has_seeded_random_weights():

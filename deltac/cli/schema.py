@@ -10,11 +10,20 @@ from deltac.cli._output import output_format
 from deltac.diagnostics import DeltacError
 from deltac.diagnostics import json as diagnostics_json
 from deltac.review import json_schema, lock_schema
-from deltac.spec.schema import FILE_NAME, build_schema, checkout_folder, load_text, to_text
+from deltac.spec.editor import with_variables
+from deltac.spec.schema import (
+    FILE_NAME,
+    RESOLVED_FILE_NAME,
+    build_schema,
+    checkout_folder,
+    load_text,
+    to_text,
+)
 
 DIAGNOSTICS_FILE_NAME = "deltac-diagnostics.v1.schema.json"
 _NAMES = {
     "spec": FILE_NAME,
+    "resolved-spec": RESOLVED_FILE_NAME,
     "diagnostics": DIAGNOSTICS_FILE_NAME,
     "lock": lock_schema.FILE_NAME,
     "diff": json_schema.DIFF_FILE_NAME,
@@ -28,8 +37,9 @@ _NAMES = {
 @click.option("--check", "action", flag_value="check", help="Fail if a file in schemas/ is stale.")
 @output_format
 def command(name: str, action: str | None) -> None:
-    """Print a JSON Schema: of specs (with the built-in operators), of diagnostics as JSON, of locks, of what
-    `diff A B` prints as JSON, or of what `breaking` and `diff --against` do (changes).
+    """Print a JSON Schema: of specs (with the built-in operators), of specs whose variables are replaced, of
+    diagnostics as JSON, of locks, of what `diff A B` prints as JSON, or of what `breaking` and `diff --against` do
+    (changes).
 
     --write and --check work on all schemas, in a checkout of deltac.
     """
@@ -56,8 +66,10 @@ def generated() -> dict[str, str]:
     """Every schema's text, generated from the operators, by file name. Imports torch."""
     from deltac.operators import fragments
 
+    spec = build_schema(fragments())
     return {
-        FILE_NAME: to_text(build_schema(fragments())),
+        FILE_NAME: to_text(with_variables(spec)),
+        RESOLVED_FILE_NAME: to_text(spec),
         DIAGNOSTICS_FILE_NAME: to_text(diagnostics_json.schema()),
         lock_schema.FILE_NAME: to_text(lock_schema.schema()),
         json_schema.DIFF_FILE_NAME: to_text(json_schema.diff_schema()),

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
+from huggingface_hub import constants
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, StrictDataclassError
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from deltac.diagnostics import Problems, nearest
 from deltac.model.bounds import check_bounds
+from deltac.model.hub import why_silent
 from deltac.model.quiet import quiet
+from deltac.model.settings_read import declared, read_by_models
 from deltac.model.source import Origin
 from deltac.spec import ModelSpec, Spec
 
@@ -47,7 +49,9 @@ def read_config(
     raw = _raw_config(spec, model, origin, base, remote_code, instead, offline, problems)
     problems.raise_if_any()
     overrides = {key: value for key, value in model.config.items() if key != "model_type"}
-    known = _known_keys(raw)
+    known = declared(raw)
+    if overrides.keys() - known:
+        known |= read_by_models(raw)
     for key in overrides:
         if key not in known:
             _unknown_key(problems, spec, model, key, known, raw)
@@ -88,7 +92,8 @@ def check_read_back(problems: Problems, spec: Spec, key: str, wanted: Any, found
     elif not reads_back(wanted, found):
         span = spec.span((*spec.model.path, "config", *key.split(".")))
         message = f"'{key}: {_yaml(wanted)}' has no effect: the model keeps {_yaml(found)}"
-        problems.add("DLT254", message, span, fix=f"remove '{key}'")
+        fix = f"remove '{key}', or write what the model has"
+        problems.add("DLT254", message, span, fix=fix)
 
 
 def reads_back(wanted: Any, found: Any) -> bool:
@@ -177,7 +182,8 @@ def _from_transformers(
 ) -> PreTrainedConfig | None:
     span = spec.span((*model.path, "source"))
     options: dict[str, Any] = {"revision": origin.revision} if origin.revision else {}
-    options["local_files_only"] = offline
+    silent = why_silent() if origin.kind == "hub" and not offline else None
+    options["local_files_only"] = offline or silent is not None
     try:
         with quiet():
             values, _ = PreTrainedConfig.get_config_dict(origin.name, **options)
@@ -194,7 +200,7 @@ def _from_transformers(
         fix = "check the name and the network, or put a copy of its config.json beside the spec: 'config_file: PATH'"
         problems.add(
             "DLT805",
-            f"can't read the config of '{origin.label}': {_one_line(error)}",
+            f"can't read the config of '{origin.label}': {_why(error, silent)}",
             span,
             fix=fix,
         )
@@ -205,18 +211,6 @@ def _from_transformers(
             span,
         )
     return None
-
-
-def _known_keys(config: PreTrainedConfig) -> set[str]:
-    fields = (
-        {field.name for field in dataclasses.fields(config)}
-        if dataclasses.is_dataclass(config)
-        else set()
-    )
-    return {*fields, *config.to_dict(), *config.attribute_map, "num_labels"} - {
-        "model_type",
-        "transformers_version",
-    }
 
 
 def _unknown_key(
@@ -274,6 +268,13 @@ def _plain(value: Any) -> Any:
 def _yaml(value: Any) -> str:
     """A value as a spec writes it: `false`, not `False`."""
     return json.dumps(_plain(value), ensure_ascii=False, default=str)
+
+
+def _why(error: Exception, silent: str | None) -> str:
+    """Why a source can't be read; `silent`, why the hub was not asked."""
+    if silent is None:
+        return _one_line(error)
+    return f"it is not in the hub's cache, and {constants.ENDPOINT} can't be asked: {silent}"
 
 
 def _one_line(error: Exception) -> str:

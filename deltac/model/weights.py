@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
@@ -13,6 +14,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from deltac.diagnostics import DeltacError, Diagnostic
 from deltac.model.graph import ModelGraph
+from deltac.model.hub import why_silent
 from deltac.model.quiet import quiet
 from deltac.model.skeleton import for_shapes
 from deltac.model.source import Origin
@@ -87,10 +89,11 @@ def load_base(
     """
     with quiet(bar=progress), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        options = {"revision": origin.revision} if origin.revision else {}
+        options: dict[str, Any] = {"revision": origin.revision} if origin.revision else {}
         try:
             if origin.kind == "config":
                 return cls._from_config(copy.deepcopy(config), dtype=config.dtype).eval()
+            options["local_files_only"] = origin.kind == "hub" and why_silent() is not None
             return cls.from_pretrained(
                 origin.name, config=copy.deepcopy(config), dtype=config.dtype, **options
             ).eval()

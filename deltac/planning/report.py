@@ -73,7 +73,8 @@ def as_text(data: dict[str, Any]) -> str:
             lines.append(f"  {stack}: {where}" + (f"; none in {missing}" if missing else ""))
         lines += [f"    {site}" for site in delta["sites"]]
     heads = data["heads"]
-    lines.append("")
+    if data["deltas"]:
+        lines.append("")
     trainable = counts["delta"] + counts["heads"]
     lines.append(
         f"trainable  {trainable:,}: {counts['delta']:,} in the delta, {counts['heads']:,} in heads"

@@ -14,8 +14,10 @@ from deltac.diagnostics import DeltacError
 from deltac.spec import language
 from deltac.spec.spec import DELTA_KEYS, NARROWING_KEYS
 
-#: File name of the spec schema, in the folder `schemas`.
+#: File name of the spec schema for editors, in the folder `schemas`: a value may be a variable, see `with_variables`.
 FILE_NAME = "deltac-spec.v1.schema.json"
+#: The one that deltac checks with, after variables are replaced.
+RESOLVED_FILE_NAME = "deltac-resolved-spec.v1.schema.json"
 
 Schema = dict[str, Any]
 
@@ -69,12 +71,12 @@ def operator_names(schema: Schema) -> list[str]:
 
 @functools.cache
 def load_schema() -> Schema:
-    """The committed schema, with the built-in operators. It is shared: don't change it.
+    """The committed schema of resolved specs, with the built-in operators. It is shared: don't change it.
 
     Raises:
         DeltacError: DLT834.
     """
-    return json.loads(load_text(FILE_NAME))
+    return json.loads(load_text(RESOLVED_FILE_NAME))
 
 
 def load_text(file_name: str) -> str:

@@ -37,6 +37,14 @@ def test_standard_input(monkeypatch):
     assert result.out.startswith("tiny: LlamaForCausalLM\n")
 
 
+def test_no_delta_leaves_no_gap(here):
+    text = f"version: 1\nname: tiny\n{MODEL}deltas: []\nheads: lm_head\n"
+    (here / "good.delta.yaml").write_text(text)
+    lines = deltac("plan", "good.delta.yaml").out.splitlines()
+    assert lines[:2] == ["tiny: LlamaForCausalLM", ""]
+    assert lines[2].startswith("trainable ")
+
+
 def test_json_and_markdown():
     data = json.loads(deltac("plan", "good.delta.yaml", "--format", "json").out)
     assert data["deltas"][0]["sites"] == ["model.layers.{0-1}.self_attn.q_proj.weight"]

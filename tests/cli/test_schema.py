@@ -15,7 +15,9 @@ def run(*arguments):
     return CliRunner().invoke(verb.command, arguments, obj=Output(), catch_exceptions=False)
 
 
-@pytest.mark.parametrize("name", ["spec", "diagnostics", "lock", "diff", "changes"])
+@pytest.mark.parametrize(
+    "name", ["spec", "resolved-spec", "diagnostics", "lock", "diff", "changes"]
+)
 def test_a_schema_is_printed_as_committed(name):
     assert json.loads(run(name).stdout)["$schema"] == "http://json-schema.org/draft-07/schema#"
 
