@@ -52,6 +52,21 @@ class Rows:
 
 
 @dataclass(frozen=True)
+class Inside:
+    """A place inside the forward of a module, beside the submodules that it calls.
+
+    Attributes:
+        before: path of the submodule whose first input is x, seen from the module.
+        after: path of the submodule whose output leads to y.
+        summed: whether y is the sum of that output and the residual, or the output itself.
+    """
+
+    before: str
+    after: str
+    summed: bool
+
+
+@dataclass(frozen=True)
 class Site:
     """One place of a model where one operator acts.
 
@@ -68,8 +83,10 @@ class Site:
         width_out: size of the last dimension of the module's output y, for `activation` sites.
         dtype: the base's dtype at this place.
         parameters: all parameters that the module itself owns, by name.
-        part: for a slice of a fused weight, what it makes, such as `query`; else empty.
+        part: for a slice of a fused weight, what it makes, such as `query`; for a place inside a forward, the
+            submodule that it follows; else empty.
         rows: the rows of that slice.
+        inside: where the place is inside the module's forward; None for its edges.
     """
 
     kind: str
@@ -84,6 +101,7 @@ class Site:
     parameters: Mapping[str, ParameterInfo] = field(default_factory=dict)
     part: str = ""
     rows: Rows | None = None
+    inside: Inside | None = None
 
     @property
     def path(self) -> str:

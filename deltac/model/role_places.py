@@ -54,6 +54,8 @@ def fused_parts(graph: ModelGraph, role: str) -> list[tuple[str, str]]:
 def site_role(graph: ModelGraph, site: Site) -> str:
     """What the place of a site does in the model, such as `attention.query`; empty where the run doesn't show it."""
     roles = [role for role in graph.roles.of.get(site.module, ()) if role != "linear"]
+    if site.inside is not None:
+        return ""
     if site.part:
         regions = {role.rpartition(".")[0] for role in roles if role.rpartition(".")[2] in FUSED}
         roles = [f"{region}.{site.part}" for region in sorted(regions)]

@@ -35,7 +35,15 @@ def check_overlap(
         name = graph.tied.get(site.tensor, site.tensor)
         same = seen.setdefault((delta.operator, site.kind, site.module, site.parameter), [])
         # A part of a fused weight meets itself and the whole.
-        earlier = next((p for p in same if site.part in ("", p.site.part) or not p.site.part), None)
+        whole = site.kind == "weight"  # of activations, each place is its own
+        earlier = next(
+            (
+                p
+                for p in same
+                if site.part == p.site.part or (whole and not (site.part and p.site.part))
+            ),
+            None,
+        )
         same.append(placement)
         # Tuned parameters form a union: the same one twice is counted once and means the same.
         if earlier is not None and not placement.tunes and not delta.overlap:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from deltac.model.graph import ModelGraph
 from deltac.model.residual import residual_after
 from deltac.operators import Operator
 from deltac.planning.refused import RefusedError
-from deltac.sites import Site
+from deltac.sites import Inside, Site
 
 
 def place(graph: ModelGraph, operator: Operator, site: Site) -> Site:
     """The site where the operator really acts.
 
     Raises:
-        RefusedError: DLT305 (its output is no tensor), DLT501 (no residual follows), DLT502 (the sum is no module's
-            output).
+        RefusedError: DLT305 (its output is no tensor), DLT501 (no residual follows).
     """
     if site.kind != "activation":
         return site
@@ -41,7 +42,19 @@ def place(graph: ModelGraph, operator: Operator, site: Site) -> Site:
     if operator.position == "before-residual":
         return site
     if not residual.modules:
-        scope = graph.modules[residual.scope].class_name
-        message = f"the sum is made inside {scope}.forward and is no module's output"
-        raise RefusedError("DLT502", message, "write 'position: before-residual'")
+        return _inside(graph, site, residual.scope)
     return graph.site("activation", residual.modules[0])
+
+
+def _inside(graph: ModelGraph, site: Site, scope: str) -> Site:
+    """The site at a sum that is no module's output: it lies inside the forward of `scope`."""
+    own = site.module.removeprefix(f"{scope}." if scope else "")
+    return replace(
+        site,
+        module=scope,
+        module_class=graph.modules[scope].class_name,
+        layout="other",
+        part=own.replace(".", "_"),
+        inside=Inside(before=own, after=own, summed=True),
+        parameters=graph.modules[scope].parameters,
+    )

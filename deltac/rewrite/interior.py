@@ -97,7 +97,7 @@ def trace_interior(
             _check_unchanged(before, _state(twin, enter), state, _frozen(given))
             graph = recorder.finish(out)
     except Exception as error:
-        raise _refusal(base, error) from error
+        raise refusal(base, error) from error
     return InteriorGraph(graph, tuple(names), tuple(recorder.entry.conditions()))
 
 
@@ -197,7 +197,7 @@ def _check_unchanged(before: Any, after: Any, given: Any, left: Any) -> None:
         raise InteriorError("it changes a list or dict that it is given")
 
 
-def _refusal(base: type[nn.Module], error: Exception) -> DeltacError:
+def refusal(base: type[nn.Module], error: Exception) -> DeltacError:
     """The error as a diagnostic that shows the line of the model's source where it arose."""
     own = File(__file__).parent
     place = ""

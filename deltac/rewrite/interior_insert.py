@@ -64,51 +64,48 @@ def insert(module: nn.Module, graph: fx.Graph, insertion: Insertion) -> None:
     Raises:
         InteriorError: this way of calling the forward never comes by the place, or it has no sum there.
     """
-    starts = [_input(call) for call in _calls(graph, insertion.before)]
-    ends = [*_calls(graph, insertion.after)]
+    starts, ends = [*_calls(graph, insertion.before)], [*_calls(graph, insertion.after)]
     if not ends or len(starts) != len(ends):
         raise InteriorError(f"'{insertion.after}' is not called in it")
-    for x, call in zip(starts, ends, strict=True):
-        y = _first_output(graph, call)
+    for start, end in zip(starts, ends, strict=True):
+        y = _output(end)
         if insertion.summed:
             y = sum_after(y, passes=lambda node: _is_passed(module, node), inside=True)
             if y is None:
                 raise InteriorError(f"it adds no residual to the output of '{insertion.after}'")
-        users = list(y.users)
-        with graph.inserting_after(y):
-            anchor = graph.call_function(_anchor, (y,))
-        with graph.inserting_before(anchor):
-            parameters = map(graph.get_attr, insertion.parameters)
-            new = graph.call_function(insertion.function, (x, y, *parameters))
+        users = [end] if end.op == "output" else list(y.users)
+        with graph.inserting_after(y):  # each right after y, so the first stands last
+            parameters = [graph.get_attr(name) for name in insertion.parameters]
+        with graph.inserting_after(parameters[0] if parameters else y):
+            new = graph.call_function(insertion.function, (_input(start), y, *parameters))
         for user in users:
             user.replace_input_with(y, new)
-        graph.erase_node(anchor)
     graph.lint()
 
 
 def _calls(graph: fx.Graph, path: str) -> Iterator[fx.Node]:
-    """The calls of a submodule, or of the one around it that is called in its place."""
+    """The calls of a submodule, or of the one around it that is called in its place; the end of the graph for ""."""
     for node in graph.nodes:
-        if node.op == "call_module" and (path == node.target or path.startswith(f"{node.target}.")):
+        is_end = node.op == "output" and not path
+        if is_end or (node.op == "call_module" and f"{path}.".startswith(f"{node.target}.")):
             yield node
 
 
 def _input(call: fx.Node) -> fx.Node:
-    """The first tensor that a module is given, see `edge.first_input`."""
-    return next(
-        value for value in (*call.args, *call.kwargs.values()) if isinstance(value, fx.Node)
-    )
+    """The first tensor that a module is given."""
+    if call.op == "output":
+        return next(iter(call.graph.nodes))
+    values = (*call.args, *call.kwargs.values())
+    return next(value for value in values if isinstance(value, fx.Node))
 
 
-def _first_output(graph: fx.Graph, call: fx.Node) -> fx.Node:
+def _output(call: fx.Node) -> fx.Node:
     """The node of a module's output, or of the first item where it returns a tuple."""
+    if call.op == "output":
+        return call.args[0][0] if isinstance(call.args[0], tuple) else call.args[0]
     items = [user for user in call.users if user.target is operator.getitem]
     return next((item for item in items if item.args[1] == 0), call)
 
 
 def _is_passed(module: nn.Module, node: fx.Node) -> bool:
     return node.op == "call_module" and isinstance(module.get_submodule(node.target), _PASSED)
-
-
-def _anchor() -> None:
-    """Marks the place of new nodes while they are made."""

@@ -20,10 +20,11 @@ from torch._dynamo.variables import (
 from torch._dynamo.variables.builder import SourcelessBuilder
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from deltac.rewrite.interior import parameters_of, trace_interior
+from deltac.rewrite.interior import parameters_of, refusal, trace_interior
 from deltac.rewrite.interior_code import variant
 from deltac.rewrite.interior_entry import is_plain
 from deltac.rewrite.interior_insert import Insertion, insert
+from deltac.rewrite.interior_nodes import InteriorError
 from deltac.rewrite.source import Source
 
 #: A check of the arguments at entry, and the code for calls that pass it.
@@ -116,9 +117,14 @@ def add_variant(module: nn.Module, values: Sequence[Any]) -> Pair:
     region = type(module).delta_region
     interior = region.interior
     found = trace_interior(module, values, base=region.base, enter=interior.enter)
-    for insertion in interior.insertions:
-        insert(module, found.graph, insertion)
+    before = variant(found)
+    try:
+        for insertion in interior.insertions:
+            insert(module, found.graph, insertion)
+    except InteriorError as error:
+        raise refusal(region.base, error) from error
     made = variant(found)
+    module.delta_code.append((before, made))
     pair = made.accepts.function, made.run.function
     module.delta_variants.append(pair)
     return pair

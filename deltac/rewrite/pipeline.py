@@ -15,6 +15,7 @@ from deltac.rewrite.edge import edge_graph, with_first_output
 from deltac.rewrite.expression import NotAdditiveError
 from deltac.rewrite.factor import factor
 from deltac.rewrite.insert import insert_bias, insert_output, insert_weight
+from deltac.rewrite.interior_build import interior_region
 from deltac.rewrite.leaf import NotTraceableError, trace_leaf
 from deltac.rewrite.orient import orient
 from deltac.rewrite.region import PROLOGUE, Region
@@ -81,6 +82,8 @@ def rewrite(plan: Plan, forms: Forms = "cheapest") -> Rewriting:
 
 
 def _region(module: nn.Module, placements: list[Placement], forms: Forms) -> Region:
+    if any(placement.site.inside for placement in placements):
+        return interior_region(module, placements)
     weights = [placement for placement in placements if placement.site.kind == "weight"]
     outputs = [placement for placement in placements if placement.site.kind == "activation"]
     if weights:

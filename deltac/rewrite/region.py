@@ -78,7 +78,7 @@ def region_class(region: Region) -> type[nn.Module]:
         "forward": forward,
     }
     if region.interior is not None:
-        members["delta_variants"] = []
+        members |= {"delta_variants": [], "delta_code": []}
     return type(base.__name__, (base,), members)
 
 

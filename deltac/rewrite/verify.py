@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 
 import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils import _pytree as pytree
 
-from deltac.diagnostics import Problems
+from deltac.diagnostics import DeltacError, Problems
 from deltac.model.converting import convertible
 from deltac.model.fold import fold
 from deltac.model.values import KnownValues
@@ -61,6 +62,10 @@ def verify_gradients(plan: Plan, model: nn.Module, mode: FakeTensorMode) -> None
             tensors = [x for x in leaves if isinstance(x, torch.Tensor) and x.requires_grad]
             if tensors:  # a plan may change nothing at all
                 sum(value.float().sum() for value in tensors).backward()
+    except DeltacError as error:
+        inside = [placement for placement in plan.placements if placement.site.inside]
+        span = plan.target_span(inside)
+        raise DeltacError([replace(each, span=span) for each in error.diagnostics]) from error
     except Exception as error:
         problems.add(
             "DLT902",

@@ -12,14 +12,6 @@ CODES = (
         right="{operator: adapter, target: {module: attention.output.dense}}",
     ),
     Code(
-        "DLT502",
-        "no-module-edge",
-        "The place lies inside the forward of a module, not at the output of one. deltac rewrites at module edges "
-        "only, so far.",
-        wrong="{operator: adapter, position: after-residual, target: {module: attention.output.dense}}  # BERT",
-        right="{operator: adapter, position: before-residual, target: {module: attention.output.dense}}",
-    ),
-    Code(
         "DLT503",
         "forward-not-traceable",
         "torch.fx can't trace the forward of the module that owns the weight, or the weight is not used there in a way "
