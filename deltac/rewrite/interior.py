@@ -5,14 +5,17 @@ from __future__ import annotations
 import inspect
 import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path as File
 from typing import Any
 
 import torch
 from torch import fx, nn
+from torch._C import _len_torch_function_stack
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.overrides import _pop_mode, _push_mode
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from deltac.diagnostics import DeltacError, Diagnostic
@@ -85,7 +88,7 @@ def trace_interior(
     # The cache of results costs more than it saves where sizes are symbols.
     mode.cache_enabled = False
     try:
-        with _LOCK, torch.inference_mode(False), torch.enable_grad(), mode:
+        with _LOCK, _alone(), torch.inference_mode(False), torch.enable_grad(), mode:
             twin = fake_module(module, device)
             before = _prepare(recorder, twin, base, enter)
             given = [recorder.adopt(v, Path(n)) for n, v in zip(names, values, strict=True)]
@@ -99,6 +102,17 @@ def trace_interior(
     except Exception as error:
         raise refusal(base, error) from error
     return InteriorGraph(graph, tuple(names), tuple(recorder.entry.conditions()))
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Sets aside what else watches torch's calls: the trace is not the model's run."""
+    modes = [_pop_mode() for _ in range(_len_torch_function_stack())]
+    try:
+        yield
+    finally:
+        for mode in reversed(modes):
+            _push_mode(mode)
 
 
 def _spread(base: type[nn.Module], given: list[Any]) -> tuple[list[Any], dict[str, Any]]:
