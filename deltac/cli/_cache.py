@@ -30,8 +30,12 @@ def key_of(parts: Iterable[str]) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
+#: How many results are kept. Above it, the least recently used go until nine tenths are left.
+MOST = 2000
+
+
 class Cache:
-    """Results as JSON files, one per key. Without a folder it keeps nothing."""
+    """Results as JSON files, one per key, at most `MOST`. Without a folder it keeps nothing."""
 
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder
@@ -40,10 +44,13 @@ class Cache:
         """The value of a key; None where there is none, or its file can't be read."""
         if self.folder is None:
             return None
+        file = self.folder / f"{key}.json"
         try:
-            stored = json.loads((self.folder / f"{key}.json").read_text(encoding="utf-8"))
+            stored = json.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError):
             return None
+        with contextlib.suppress(OSError):
+            os.utime(file)  # it is in use
         # A file under another's name holds the right form and the wrong answer.
         return stored["value"] if isinstance(stored, dict) and stored.get("key") == key else None
 
@@ -61,3 +68,12 @@ class Cache:
                 Path(file.name).replace(self.folder / f"{key}.json")
             except OSError:
                 Path(file.name).unlink(missing_ok=True)
+            self._prune()
+
+    def _prune(self) -> None:
+        """Removes what was not used for longest; files that calls which broke off have left, too."""
+        files = list(os.scandir(self.folder))
+        if len(files) > MOST:
+            files.sort(key=lambda each: each.stat().st_mtime_ns)
+            for each in files[: len(files) - MOST * 9 // 10]:
+                Path(each.path).unlink(missing_ok=True)

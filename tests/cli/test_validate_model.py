@@ -293,3 +293,20 @@ def test_a_failure_at_one_file_does_not_stop_the_others(place, monkeypatch, form
             "b.delta.yaml: 1 error (checked: schema; the check against the model failed)",
             f"c.delta.yaml: ok ({WHOLE})",
         ]
+
+
+def test_the_cache_forgets_what_was_not_used_for_longest(tmp_path, monkeypatch):
+    monkeypatch.setattr("deltac.cli._cache.MOST", 10)
+    cache = Cache(tmp_path / "kept")
+    for number in range(10):
+        cache.put(f"key{number}", number)
+        os.utime(tmp_path / "kept" / f"key{number}.json", (number, number))
+    (tmp_path / "kept" / "broken-off.part").write_text("{")
+    os.utime(tmp_path / "kept" / "broken-off.part", (0, 0))
+    assert cache.get("key1") == 1  # so that it is the newest but one
+    cache.put("last", "last")
+    left = {file.name for file in (tmp_path / "kept").iterdir()}
+    assert left == {f"key{number}.json" for number in (1, 3, 4, 5, 6, 7, 8, 9)} | {"last.json"}
+    for number in range(100):
+        cache.put(f"more{number}", number)
+        assert len(list((tmp_path / "kept").iterdir())) <= 10
