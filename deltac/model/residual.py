@@ -24,6 +24,8 @@ _KEEPS_MEANING = {
     "__getitem__",
 }
 
+_CASTS = {"to", "float", "type_as"}
+
 
 @dataclass(frozen=True)
 class Residual:
@@ -74,11 +76,11 @@ def sum_after(
         for user in node.users:
             if user in seen:
                 continue
-            name = user.target if user.op == "call_method" else getattr(user.target, "__name__", "")
+            name = _name(user)
             others = [operand for operand in user.all_input_nodes if operand not in seen]
             if name in _ADD and any(
-                operand in ancestors or (inside and operand.op == "placeholder")
-                for operand in others
+                origin in ancestors or (inside and origin.op == "placeholder")
+                for origin in map(_origin, others)
             ):
                 return user
             # A sum with something else (a parallel branch) still leads to the residual; so does a change of dtype.
@@ -86,6 +88,17 @@ def sum_after(
                 seen.add(user)
                 frontier.append(user)
     return None
+
+
+def _name(node: fx.Node) -> str:
+    return node.target if node.op == "call_method" else getattr(node.target, "__name__", "")
+
+
+def _origin(node: fx.Node) -> fx.Node:
+    """What a value was before its dtype changed: a residual may be kept in float32."""
+    while _name(node) in _CASTS:
+        node = node.all_input_nodes[0]
+    return node
 
 
 def _ancestors(node: fx.Node) -> set[fx.Node]:

@@ -3,6 +3,8 @@
 import copy
 import pickle
 
+import accelerate
+import interior_models as models
 import pytest
 import tiny
 import torch
@@ -146,3 +148,35 @@ def test_the_code_shows_the_forward_before_and_after():
     assert "BertOutput at bert.encoder.layer.{0-1}.output" in text
     assert "layer_norm = self.LayerNorm(add)" in text
     assert "layer_norm = self.LayerNorm(bottle_output)" in text
+
+
+@pytest.mark.parametrize("name", ["opt", "roberta", "bart", "deberta-v2", "mamba", "whisper"])
+def test_sums_by_role(name):
+    """Both sums of a layer, wherever they lie: the base's bits at the start, and another model once moved."""
+    cls, config = models.MODELS[name]
+    role = "mixer" if name == "mamba" else ["attention", "mlp"]
+    spec = {
+        "version": 1,
+        "name": "sums",
+        "model": {"class": cls, "config": {"model_type": name, **config}},
+        "deltas": [ADAPTER | {"init": "zero", "target": {"role": role}}],
+    }
+    base, model = models.build(name), models.build(name)
+    delta = deltac.compile(spec, model=model)
+    sites = {row["site"] for row in delta.manifest["tensors"] if "site" in row}
+    assert any("[" in site for site in sites) or name == "mamba"
+    given = models.inputs(base, 2, 5)
+    with torch.no_grad():
+        plain = base(**given).logits
+        assert torch.equal(model(**given).logits, plain)
+        for parameter in delta.parameters("added").values():
+            parameter.add_(0.2 * torch.randn(parameter.shape))
+        assert not torch.allclose(model(**given).logits, plain, atol=1e-2)
+
+
+def test_offloading(name):
+    model = compiled(name).model
+    before = tiny.logits(model)
+    accelerate.cpu_offload(model, execution_device=torch.device("cpu"))
+    assert any(p.device.type == "meta" for p in model.parameters()), "nothing was offloaded"
+    assert torch.equal(tiny.logits(model), before)
