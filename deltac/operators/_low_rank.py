@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from deltac.operators._checks import check_at_most
 from deltac.operators._contract import Operator, Refusal
 from deltac.operators._fields import option
 from deltac.sites import Site
@@ -22,13 +23,7 @@ def matrix_shape(site: Site) -> tuple[int, int]:
 def check_rank(rank: int, site: Site) -> tuple[int, int]:
     """The sizes [out, in] of a weight that can have a change of that rank. Raises `Refusal` for a smaller one."""
     out, inner = matrix_shape(site)
-    most = min(out, inner)
-    if rank > most:
-        raise Refusal(
-            f"rank {rank} is more than min(out, in) = {most}",
-            fix=f"give a rank of at most {most}, or narrow the target",
-            option="rank",
-        )
+    check_at_most("rank", rank, "min(out, in)", min(out, inner))
     return out, inner
 
 

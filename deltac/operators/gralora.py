@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from deltac.operators._additive import AdditiveOperator
-from deltac.operators._contract import NewParameter, Paper, Refusal
+from deltac.operators._checks import check_divides
+from deltac.operators._contract import NewParameter, Paper
 from deltac.operators._fields import option
 from deltac.operators._init import KaimingUniform, Zeros
 from deltac.operators._low_rank import check_rank
@@ -47,10 +48,7 @@ class GraLora(AdditiveOperator):
         """A: [blocks, rank, in / blocks] and B: [blocks, out / blocks, rank]; the same of the whole weight."""
         out, inner = check_rank(max(self.rank, self.hybrid_rank), site)
         for size, name in ((out, "out"), (inner, "in"), (self.rank, "the rank")):
-            if size % self.blocks:
-                message = f"{name} = {size} can't be cut into {self.blocks} equal parts"
-                fix = "give a number of blocks that divides out, in and the rank"
-                raise Refusal(message, fix, option="blocks")
+            check_divides("blocks", self.blocks, name, size)
         n, whole = self.blocks, self.hybrid_rank
         new = {
             "A": NewParameter((n, self.rank, inner // n), KaimingUniform()),

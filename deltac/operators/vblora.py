@@ -6,6 +6,7 @@ from typing import ClassVar
 from torch.nn import functional as F
 
 from deltac.operators._additive import AdditiveOperator
+from deltac.operators._checks import check_divides
 from deltac.operators._contract import NewParameter, Paper, Refusal
 from deltac.operators._fields import option
 from deltac.operators._init import Normal, Uniform
@@ -41,9 +42,7 @@ class VBLora(AdditiveOperator):
         """logits_A: [rank, in / length, bank] and logits_B: [rank, out / length, bank]."""
         out, inner = check_rank(self.rank, site)
         for name, size in (("out", out), ("in", inner)):
-            if size % self.length:
-                message = f"{name} = {size} can't be cut into vectors of length {self.length}"
-                raise Refusal(message, "give a length that divides out and in", option="length")
+            check_divides("length", self.length, name, size)
         if self.top > self.bank:
             message = f"the bank holds {self.bank} vectors, {self.top} can't be chosen"
             raise Refusal(message, f"give at most {self.bank}", option="top")

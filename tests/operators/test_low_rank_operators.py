@@ -409,9 +409,9 @@ def test_vblora(arch):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"operator": "gralora", "rank": 4, "blocks": 3}, "can't be cut into 3 equal parts"),
-        ({"operator": "gralora", "rank": 3, "blocks": 2}, "the rank = 3 can't be cut into 2"),
-        ({"operator": "vblora", "length": 24}, "can't be cut into vectors of length 24"),
+        ({"operator": "gralora", "rank": 4, "blocks": 3}, "blocks 3 does not divide out = 32"),
+        ({"operator": "gralora", "rank": 3, "blocks": 2}, "blocks 2 does not divide the rank = 3"),
+        ({"operator": "vblora", "length": 24}, "length 24 does not divide out = 32"),
         ({"operator": "vblora", "length": 16, "bank": 3, "top": 4}, "the bank holds 3 vectors"),
         ({"operator": "hira", "rank": 33}, "rank 33 is more than min(out, in) = 32"),
         ({"operator": "randlora", "rank": 33}, "rank 33 is more than min(out, in) = 32"),

@@ -80,6 +80,11 @@ VIT = {
         ("oft", {"block_size": 4}),
         ("shira", {"density": 0.1}),
         ("road", {"group_size": 4}),
+        ("lora", {"rank": 3, "init": "pissa"}),
+        ("dora", {"rank": 3}),
+        ("hira", {"rank": 3}),
+        ("delora", {"rank": 3}),
+        ("gralora", {"rank": 4, "blocks": 2}),
     ],
 )
 def test_a_convolution_is_a_matrix_of_its_patches(operator, options):
