@@ -175,7 +175,7 @@ def compile_prepared(
             ("structure", "weights") if recorded["base"]["weights"] and weights else ("structure",)
         )
         state.initial = "" if recorded["state"] == "trained" else state.initial
-    parameters = dict(model.named_parameters())
+    parameters = dict(model.named_parameters(remove_duplicate=False))
     state.originals = {name: parameters[name].detach().clone() for name in planned.tuned()}
     source = values if values is not None else _initial_values(planned, parameters)
     if values is None and not given and prepared.origin.kind != "config":

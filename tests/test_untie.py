@@ -6,6 +6,7 @@ import torch
 import transformers
 from torch import nn
 
+import deltac
 from deltac.model.quiet import quiet
 from deltac.rewrite.plain import plain_copy
 
@@ -95,3 +96,30 @@ def test_a_tied_weight_that_nothing_changes_stays_tied():
     assert notes == []
     assert merged.lm_head.weight is merged.model.embed_tokens.weight
     assert merged.config.tie_word_embeddings is True
+
+
+@pytest.mark.parametrize("sides", [["lm_head"], ["embed_tokens"], ["lm_head", "embed_tokens"]])
+def test_a_delta_on_one_use_of_a_tied_weight(sides, tmp_path):
+    delta = {"operator": "lora", "rank": 4, "untie": True, "target": {"module": sides}}
+    spec = {"version": 1, "deltas": [delta]}
+    base = tied()
+    compiled = tiny.perturb(deltac.compile(spec, model=base), scale=0.05)
+    expected = tiny.logits(compiled.model)
+    shared = compiled.model.lm_head.weight
+    assert shared is compiled.model.model.embed_tokens.weight
+    with pytest.warns(UserWarning, match=r"DLT732: model.embed_tokens.weight, lm_head.weight"):
+        merged = compiled.merge()
+    assert torch.allclose(tiny.logits(merged), expected, rtol=1e-5, atol=1e-6)
+    with quiet():
+        merged.save_pretrained(tmp_path)
+        again = type(merged).from_pretrained(tmp_path)
+    assert torch.equal(tiny.logits(again), tiny.logits(merged))
+    value = shared.detach().clone()
+    with compiled.merged() as model:
+        assert torch.equal(tiny.logits(model), tiny.logits(merged))
+        with compiled.disabled():
+            assert torch.equal(tiny.logits(model), tiny.logits(tied()))
+    assert compiled.model.lm_head.weight is compiled.model.model.embed_tokens.weight is shared
+    assert torch.equal(shared, value)
+    compiled.save(tmp_path / "delta")
+    assert torch.equal(tiny.logits(deltac.load(tmp_path / "delta", model=tied()).model), expected)

@@ -142,6 +142,12 @@ _DELTA = {
             "type": "boolean",
             "default": False,
         },
+        "untie": {
+            "description": "Allows a change of one use of a tied weight, such as an output layer's "
+            "alone. Merged, its uses are separate tensors.",
+            "type": "boolean",
+            "default": False,
+        },
         "dtype": {
             "description": "Dtype of the delta's own tensors: float32, or the base's at each site.",
             "enum": ["float32", "base"],

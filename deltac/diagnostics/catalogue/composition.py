@@ -43,9 +43,9 @@ CODES = (
         "DLT406",
         "tied-weight",
         "The weight is one tensor under two names, such as an embedding and the output layer. A delta on one side "
-        "would change one use and not the other.",
+        "changes one use and not the other, which the spec must say: `untie: true`. Merged, they are two tensors.",
         wrong="{operator: lora, target: {module: lm_head}}  # tied to the embedding",
-        right="{operator: lora, target: {module: [q_proj, v_proj]}}",
+        right="{operator: lora, target: {module: lm_head}, untie: true}",
     ),
     Code(
         "DLT407",
@@ -75,5 +75,12 @@ CODES = (
         "The delta is larger than the project's settings (`policy.budget`) allow any delta to be.",
         wrong='budget = {trainable = "0.1%"}  # in [tool.deltac.policy]; the delta has 0.3%',
         right="a smaller delta, or a larger budget that the project agrees on",
+    ),
+    Code(
+        "DLT412",
+        "nothing-to-untie",
+        "`untie: true` allows a delta to change one use of a tied weight, and no weight of this delta is tied.",
+        wrong="{operator: lora, target: {module: q_proj}, untie: true}",
+        right="{operator: lora, target: {module: q_proj}}",
     ),
 )
