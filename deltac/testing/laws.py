@@ -233,6 +233,9 @@ def _apply_by_definition(
         flipped = isinstance(module, Conv1D)
         w = module.weight.detach().t() if flipped else module.weight.detach()
         changed = operator.weight(w, p)
+        if hasattr(p, "gate"):
+            module.register_forward_hook(_gate_hook(changed - w, p))
+            return
         module.weight = nn.Parameter((changed.t() if flipped else changed).detach())
         if getattr(module, "bias", None) is not None:
             module.bias = nn.Parameter(operator.bias(module.bias.detach(), p).detach())
@@ -244,6 +247,16 @@ def _apply_by_definition(
         own = _namespace(source, f"{name}.law_")
         if name.startswith(path) and vars(own):
             inner.register_forward_hook(_output_hook(operator, own))
+
+
+def _gate_hook(change: torch.Tensor, p: Any) -> Callable:
+    """y + σ(x gᵀ + c) · x Dᵀ, for a linear map and D: [out, in]."""
+
+    def hook(module: nn.Module, args: tuple, out: torch.Tensor) -> torch.Tensor:
+        opening = torch.sigmoid(args[0] @ p.gate[:, None] + p.gate_bias)
+        return out + opening * (args[0] @ change.T)
+
+    return hook
 
 
 def _output_hook(operator: Operator, p: Any) -> Callable:
