@@ -9,6 +9,7 @@ from torch import fx
 from deltac.operators import _matrices as matrices
 from deltac.operators import _orthogonal as orthogonal
 from deltac.operators import block_diagonal, row_norm
+from deltac.operators._sparse import sparse
 from deltac.operators._woven import woven_blocks
 
 #: Entries of a sparse matrix of 5 x 7: its second row is empty, and so is its last.
@@ -25,7 +26,7 @@ CASES = {
     "thin-butterfly": (matrices.butterfly, lambda draw: (draw(2, 6, 2, 2),)),
     "one-factor": (matrices.butterfly, lambda draw: (draw(1, 3, 3, 3),)),
     "kronecker": (matrices.kronecker, lambda draw: (draw(2, 3), draw(4, 5))),
-    "sparse": (matrices.sparse, lambda draw: (draw(7), ENTRIES, 5, 7)),
+    "sparse": (sparse, lambda draw: (draw(7), ENTRIES, 5, 7)),
     "circulant": (matrices.block_circulant, lambda draw: (draw(2, 3, 4),)),
     "odd-circulant": (matrices.block_circulant, lambda draw: (draw(3, 2, 5),)),
     "repeated": (matrices.repeated, lambda draw: (draw(6, 4), 12)),
@@ -122,3 +123,42 @@ def test_calls_stay_nodes():
     graph = fx.symbolic_trace(lambda w, b: row_norm(w @ block_diagonal(b))).graph
     targets = [node.target for node in graph.nodes]
     assert block_diagonal in targets and row_norm in targets
+
+
+def _sparse_case(rows, columns, share, tokens):
+    generator = torch.Generator().manual_seed(0)
+    count = int(share * rows * columns)
+    entries = torch.randperm(rows * columns, generator=generator)[:count].sort().values
+    values = torch.randn(count, generator=generator, dtype=torch.float64, requires_grad=True)
+    x = torch.randn(tokens, columns, generator=generator, dtype=torch.float64, requires_grad=True)
+    return x, values, entries, rows, columns
+
+
+def test_sparse_product_of_many_rows():
+    # More rows than the backward pass takes at a time.
+    x, values, entries, rows, columns = case = _sparse_case(2500, 6, 0.3, 4)
+    seed = torch.randn(4, rows, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    found = torch.autograd.grad(sparse.product(*case), (x, values), seed)
+    wanted = torch.autograd.grad(x @ sparse(values, entries, rows, columns).T, (x, values), seed)
+    torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-12)
+
+
+def test_sparse_product_keeps_x_and_the_values_alone():
+    case = _sparse_case(40, 30, 0.1, 8)
+    saved = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t) or t, lambda t: t):
+        sparse.product(*case)
+    kept = {tensor.data_ptr(): tensor.numel() for tensor in saved}
+    assert sum(kept.values()) <= sum(tensor.numel() for tensor in case[:3])
+
+
+def test_sparse_product_is_an_operation_that_torch_can_compile():
+    x, values, entries, rows, columns = _sparse_case(5, 7, 0.3, 3)
+
+    def run(x, values):
+        return sparse.product(x, values, entries, rows, columns).sin()
+
+    compiled = torch.compile(run, fullgraph=True, backend="aot_eager")
+    seed = torch.ones(3, 5, dtype=torch.float64)
+    found = torch.autograd.grad(compiled(x, values), (x, values), seed)
+    torch.testing.assert_close(found, torch.autograd.grad(run(x, values), (x, values), seed))

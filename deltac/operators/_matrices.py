@@ -98,25 +98,6 @@ def kronecker(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     return torch.kron(left, right)
 
 
-def _sparse_product(
-    x: torch.Tensor, values: torch.Tensor, entries: torch.Tensor, rows: int, columns: int
-) -> torch.Tensor:
-    # A sum of weighted columns of x for each row: torch keeps no [tokens, entries] tensor for it.
-    flat = x.reshape(-1, columns).T.contiguous()
-    starts = torch.searchsorted(entries, torch.arange(rows, device=entries.device) * columns)
-    summed = F.embedding_bag(
-        entries % columns, flat, starts, mode="sum", per_sample_weights=values.to(x.dtype)
-    )
-    return summed.T.reshape(*x.shape[:-1], rows)
-
-
-@structured(_sparse_product, lambda values, entries, rows, columns: 2 * values[0] + rows + columns)
-def sparse(values: torch.Tensor, entries: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
-    """A sparse matrix [rows, columns] with these values at these entries, row · columns + column, in rising order."""
-    flat = torch.zeros(rows * columns, dtype=values.dtype, device=values.device)
-    return flat.index_copy(0, entries, values).view(rows, columns)
-
-
 def _circulant_product(x: torch.Tensor, kernels: torch.Tensor) -> torch.Tensor:
     size = kernels.shape[-1]
     spectrum = torch.fft.rfft(wide(x).unflatten(-1, (-1, size)))

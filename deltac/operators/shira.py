@@ -9,7 +9,7 @@ from deltac.operators._entries import LargestEntries, RandomEntries
 from deltac.operators._fields import option
 from deltac.operators._init import Zeros
 from deltac.operators._low_rank import matrix_shape
-from deltac.operators._matrices import sparse
+from deltac.operators._sparse import sparse
 
 
 @dataclass(frozen=True)
