@@ -11,6 +11,7 @@ from deltac.model.fold import counted, shown
 from deltac.model.graph import ModelGraph
 from deltac.model.nearby import endings, nearest_role, other_key, weights_of
 from deltac.spec import Spec
+from deltac.spec.regex import UnsupportedError, compile_bounded
 
 
 def no_match(
@@ -91,11 +92,17 @@ def _stacks(graph: ModelGraph) -> str:
 
 def _regex_fix(text: str, names: Sequence[str]) -> str:
     expression = text.removeprefix("re:")
-    inside = [name for name in names if re.search(expression, name)]
+    mended = f"re:.*({expression})" if "|" in expression else f"re:.*{expression}"
+    try:
+        # Never by `re` itself: it may take for ever for a stranger's expression.
+        search, end = compile_bounded(f".*(?:{expression}).*"), compile_bounded(mended[3:])
+    except (re.error, UnsupportedError):
+        inside = []  # flags must stand first
+    else:
+        inside = [name for name in names if search.fullmatch(name)]
     if not inside:
         return "a regular expression must match the whole path, as in 're:.*\\.q_proj'"
-    mended = f"re:.*({expression})" if "|" in expression else f"re:.*{expression}"
-    whole = [name for name in inside if re.fullmatch(mended[3:], name)]
+    whole = [name for name in inside if end.fullmatch(name)]
     if all(name[-1].isdigit() for name in whole):
         return (
             "a regular expression must match the whole path; blocks are chosen with 'layers: ...'"
