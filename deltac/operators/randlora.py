@@ -13,7 +13,7 @@ from deltac.operators._low_rank import check_rank
 
 @dataclass(frozen=True)
 class RandLora(AdditiveOperator):
-    """W' = W + s Σⱼ Bⱼ diag(λⱼ) A diag(γⱼ), s = alpha / rank, with Bⱼ: [out, rank] and A: [rank, in] fixed and random.
+    """W' = W + s Σⱼ Bⱼ diag(λⱼ) A diag(γⱼ) with Bⱼ: [out, rank] and A: [rank, in], fixed and random.
 
     Trained are λ: [terms, rank] and γ: [terms, in], for as many terms as W' needs to be of full rank; where out < in,
     the transpose of W is changed so. All sites of the delta share the Bⱼ and A, as in `vera`. λ starts at zero, so the
@@ -21,7 +21,7 @@ class RandLora(AdditiveOperator):
     """
 
     rank: int = option(32, "Rank of each term.", minimum=1, maximum=65536)
-    alpha: float = option(640.0, "Numerator of the scale s.", above=0)
+    scale: float = option(20.0, "The factor s of the sum.", above=0)
     bases: Literal["uniform", "sparse", "very-sparse"] = option(
         "uniform",
         "Bⱼ and A, of variance 1: uniform, or of -c, 0 and c with one in 3 (sparse) or one in sqrt(min(out, in)) "
@@ -66,4 +66,4 @@ class RandLora(AdditiveOperator):
         b = p.B[: max(w.shape), :terms].flatten(1)
         a = (p.Lambda[:, :, None] * p.A[:, :small] * p.gamma[:, None]).flatten(0, 1)
         change = b @ a if w.shape[0] >= w.shape[1] else a.t() @ b.t()
-        return w + self.alpha / self.rank * change
+        return w + self.scale * change

@@ -318,9 +318,10 @@ def test_randlora(arch, bases):
     """PEFT flattens the columns of its Bⱼ as (term, rank) and the rows of its A as (rank, term), and multiplies them.
 
     So a column of its random matrices stands for another column of ours: the method is the same, after the reordering
-    below. PEFT also sizes the shared matrices by the largest out and in, of which no site here uses all.
+    below. PEFT's scale is alpha / rank, 20 by default; it sizes the shared matrices by the largest out and in, of which
+    no site here uses all.
     """
-    options = {"operator": "randlora", "rank": 5, "alpha": 7.0, "bases": bases}
+    options = {"operator": "randlora", "rank": 5, "scale": 7 / 5, "bases": bases}
     settings = {"r": 5, "randlora_alpha": 7, **flipped(arch)}
     models = beside(arch, options, peft.RandLoraConfig, **settings)
     large, terms, rank = models.mine.model.d_B.shape
