@@ -20,6 +20,7 @@ from deltac.planning.position import place
 from deltac.planning.refused import RefusedError
 from deltac.planning.runs import check_runs
 from deltac.planning.sites import candidates, check_candidate, choices, with_part
+from deltac.planning.ties import with_ties
 from deltac.planning.yields import check_yields
 from deltac.spec import DeltaSpec, OverrideSpec, Spec
 
@@ -104,6 +105,7 @@ def _place_delta(
     if not refused:
         check_yields(spec, graph, delta, operator, selection, placements, names, problems)
     placements = check_runs(spec, graph, delta, selection, placements, problems)
+    placements = with_ties(spec, graph, delta, placements, problems)
     return _with_shared(spec, delta, placements, problems), selection
 
 

@@ -10,6 +10,7 @@ from deltac.model.fold import shown
 from deltac.model.graph import ModelGraph
 from deltac.model.nearby import endings
 from deltac.planning.plan import HeadParameter
+from deltac.planning.ties import names_of
 from deltac.spec import Pattern, Spec
 
 
@@ -39,11 +40,27 @@ def resolve_heads(
             modules = ", ".join(dict.fromkeys(name.rpartition(".")[0] for name in left))
             fix = f"write 'heads: auto', or name what is new: {modules}"
             problems.add("DLT405", message, spec.span(("heads",)), fix=fix)
+    for name in dict.fromkeys(names):
+        own, others = _in_and_outside(graph, spec, name)
+        if own and others:
+            message = f"the head {own[0]} is one tensor with {shown(others)}, trained with it"
+            fix = "leave it out of 'heads', or say in the config that nothing is tied"
+            problems.add("DLT410", message, spec.span(("heads",)), fix=fix)
     return [
         HeadParameter(name, graph.parameters[name], name in fresh)
         for name in graph.parameters
         if name in names
     ]
+
+
+def _in_and_outside(graph: ModelGraph, spec: Spec, name: str) -> tuple[list[str], list[str]]:
+    """The names of a head's tensor that `heads` names, and those that it doesn't."""
+    patterns = [] if spec.heads == "auto" else spec.heads
+    roots = {path for entry in patterns for path in match_modules(graph, entry)}
+    every = names_of(graph, name)
+    own = [n for n in every if any(n.startswith(root + ".") for root in roots)]
+    own += [n for n in every if any(Pattern.parse(entry).matches(n) for entry in patterns)]
+    return own, [n for n in every if n not in own]
 
 
 def _named(spec: Spec, graph: ModelGraph, problems: Problems) -> list[str]:

@@ -19,8 +19,7 @@ def check_overlap(
     selections: dict[str, Selection],
     problems: Problems,
 ) -> None:
-    """Reports DLT401 (repeated operator), DLT403 (tuned and reparameterized), DLT406 (tied), DLT412 (nothing
-    to untie), DLT408 (name taken).
+    """Reports DLT401 (repeated operator), DLT403 (tuned and reparameterized), DLT406 (tied), DLT408 (name taken).
 
     Each is one line for all places alike, at the delta that comes later.
     """
@@ -28,7 +27,6 @@ def check_overlap(
     both: dict[tuple[str, str], list[Placement]] = {}
     tied: dict[tuple[str, str], list[Placement]] = {}
     taken: dict[tuple[str, str], list[Placement]] = {}
-    untied: set[str] = set()
     seen: dict[tuple, list[Placement]] = {}
     tuned: dict[str, Placement] = {}
     weights: dict[str, Placement] = {}
@@ -54,9 +52,7 @@ def check_overlap(
             tuned.setdefault(name, placement)
         if site.kind == "weight":
             weights.setdefault(name, placement)
-            if name in graph.tied.values() and delta.untie:
-                untied.add(delta.name)
-            elif name in graph.tied.values():
+            if name in graph.tied.values() and delta.tied is None:
                 tied.setdefault((delta.name, name), []).append(placement)
         module = graph.model.get_submodule(site.module)
         for own in map(placement.own_name, placement.new):
@@ -87,12 +83,9 @@ def check_overlap(
     for (_, name), found in tied.items():
         names = [name, *(alias for alias, first in graph.tied.items() if first == name)]
         message = f"one tensor under several names, {', '.join(names)}: a delta would change some of its uses only"
-        fix = "leave it out of the target, write 'untie: true' if this use alone is meant, or take 'tune' for all uses"
+        fix = "write 'tied: both' or 'tied: untie' in the delta, or leave it out of the target; 'tune' trains it for "
+        fix += "all its uses"
         report("DLT406", message, found, fix)
-    for delta in spec.deltas:
-        if delta.untie and delta.name not in untied and not problems:
-            message = f"'{delta.name}' changes no tied weight, so 'untie' has no effect"
-            problems.add("DLT412", message, spec.key_span((*delta.path, "untie")), fix="remove it")
     for (delta, own), found in taken.items():
         message = (
             f"'{own}' is already a name in {shown(dict.fromkeys(p.site.module for p in found))}"

@@ -31,6 +31,7 @@ class Placement:
         span: the part of the spec that put it here: the delta's, or an override's.
         selected: the name that the target selects, which may be a module above the site.
         shared: the parameters that it shares with the delta's other sites; they live at the root of the model.
+        home: path of the module that owns its own parameters, where that is another reader of the same tensor.
     """
 
     delta: DeltaSpec
@@ -43,6 +44,7 @@ class Placement:
     span: Span
     selected: str
     shared: Mapping[str, NewParameter] = field(default_factory=dict)
+    home: str | None = None
 
     @property
     def every(self) -> dict[str, NewParameter]:
@@ -52,8 +54,8 @@ class Placement:
     def full_name(self, parameter: str) -> str:
         """The name of an added parameter in the model, `<module path>.<delta>_<parameter>`; a shared has no path."""
         own = self.own_name(parameter)
-        at_root = parameter in self.shared or not self.site.module
-        return own if at_root else f"{self.site.module}.{own}"
+        module = self.site.module if self.home is None else self.home
+        return own if parameter in self.shared or not module else f"{module}.{own}"
 
     def own_name(self, parameter: str) -> str:
         """The name of an added parameter in the module that owns it: `<delta>_<parameter>`, or

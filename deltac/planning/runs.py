@@ -7,6 +7,7 @@ from deltac.model.fold import shown
 from deltac.model.graph import ModelGraph
 from deltac.model.select import Selection
 from deltac.planning.plan import Placement
+from deltac.planning.ties import names_of
 from deltac.spec import DeltaSpec, Spec
 
 
@@ -72,9 +73,10 @@ def _runs(graph: ModelGraph, placement: Placement) -> bool:
 def _readers(graph: ModelGraph, placement: Placement) -> set[str]:
     """Paths of the modules that read a placement's weight, but do not own it."""
     site = placement.site
-    if site.kind != "weight" or _is_tied(graph, site.tensor):
+    if site.kind != "weight":
         return set()
-    return graph.trace.readers.get(site.tensor, set()) - {site.module}
+    names = names_of(graph, site.tensor)
+    return graph.trace.readers.get(names[0], set()) - {name.rpartition(".")[0] for name in names}
 
 
 def _is_tied(graph: ModelGraph, name: str) -> bool:

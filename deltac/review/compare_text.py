@@ -52,7 +52,7 @@ def _delta(old: DeltaSpec, new: DeltaSpec) -> list[Difference]:
             ("operator", old.operator, new.operator, _ANY),
             ("dtype", old.dtype, new.dtype, (CHECKPOINT,)),
             ("overlap", old.overlap, new.overlap, (META,)),
-            ("untie", old.untie, new.untie, (META,)),
+            ("tied", old.tied, new.tied, (MATH,)),
         )
         if was != now
     ]

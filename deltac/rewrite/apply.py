@@ -83,10 +83,11 @@ def apply(
             module.register_parameter(key, nn.Parameter(value, requires_grad=new.trainable))
         for placement in plan.placements:
             module = model.get_submodule(placement.site.module)
-            for own in map(placement.own_name, placement.shared if placement.site.module else ()):
-                # A reference past nn.Module's registration: the tensor stays the root's alone.
-                undo.append(_remover(vars(module), own))
-                vars(module)[own] = model._parameters[own]
+            for path, _, own in (placement.full_name(n).rpartition(".") for n in placement.every):
+                if path != placement.site.module:
+                    # A reference past nn.Module's registration: the tensor stays its owner's alone.
+                    undo.append(_remover(vars(module), own))
+                    vars(module)[own] = model.get_submodule(path)._parameters[own]
         yield undo
 
 

@@ -53,15 +53,27 @@ def plain_copy(
     for parameter in copied.parameters():
         parameter.requires_grad_(parameter.is_floating_point())
     ties = tied_names(copied)
-    new = set()
-    for name, value in changed:
+    new = dict(changed)
+    made = {name: nn.Parameter(value) for name, value in new.items()}
+    for names in ties:
+        if _is_one(names, new):  # the delta changed the tensor under all of its names
+            made |= dict.fromkeys(names, made[names[0]])
+    for name, parameter in made.items():
         path, _, own = name.rpartition(".")
-        copied.get_submodule(path)._parameters[own] = nn.Parameter(value)
-        new.add(name)
-    untied = [names for names in ties if len(names) > 1 and not new.isdisjoint(names)]
+        copied.get_submodule(path)._parameters[own] = parameter
+    untied = [
+        names for names in ties if not new.keys().isdisjoint(names) and not _is_one(names, new)
+    ]
     if untied:
         _untie(copied)
     return copied, [_note(names, new) for names in untied]
+
+
+def _is_one(names: tuple[str, ...], new: Mapping[str, torch.Tensor]) -> bool:
+    """Whether the names of a tensor have one new value."""
+    values = [new.get(name) for name in names]
+    first = values[0]
+    return first is not None and all(v is not None and torch.equal(v, first) for v in values)
 
 
 def tied_names(model: nn.Module) -> list[tuple[str, ...]]:
@@ -84,8 +96,8 @@ def _strip(module: nn.Module, path: str, added: Collection[str]) -> None:
         where, _, own = name.rpartition(".")
         if where == path:
             del module._parameters[own]
-        elif not where:
-            vars(module).pop(own, None)  # a reference to a tensor that the root owns
+        else:
+            vars(module).pop(own, None)  # a reference to a tensor that another module owns
     for name in OWN_ATTRIBUTES:
         vars(module).pop(name, None)
 

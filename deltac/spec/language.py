@@ -142,11 +142,10 @@ _DELTA = {
             "type": "boolean",
             "default": False,
         },
-        "untie": {
-            "description": "Allows a change of one use of a tied weight, such as an output layer's "
-            "alone. Merged, its uses are separate tensors.",
-            "type": "boolean",
-            "default": False,
+        "tied": {
+            "description": "For a weight that is one tensor under several names: the change is seen "
+            "by all of its readers (both), or by the named one alone (untie).",
+            "enum": ["both", "untie"],
         },
         "dtype": {
             "description": "Dtype of the delta's own tensors: float32, or the base's at each site.",

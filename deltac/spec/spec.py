@@ -15,7 +15,7 @@ from deltac.spec.settings import Settings
 from deltac.spec.yaml import Document
 
 #: Keys of a delta that are no options of its operator.
-DELTA_KEYS = ("name", "operator", "target", "overrides", "overlap", "untie", "dtype")
+DELTA_KEYS = ("name", "operator", "target", "overrides", "overlap", "tied", "dtype")
 #: Keys of an override that are no options of its operator.
 NARROWING_KEYS = ("role", "module", "class", "parameter", "stack", "layers", "exclude")
 
@@ -68,7 +68,7 @@ class DeltaSpec:
     target: TargetSpec
     overrides: tuple[OverrideSpec, ...] = ()
     overlap: bool = False
-    untie: bool = False
+    tied: Literal["both", "untie"] | None = None
     dtype: Literal["float32", "base"] = "float32"
     path: Path = ()
 
@@ -167,7 +167,7 @@ def _delta(data: Mapping[str, Any], path: Path) -> DeltaSpec:
         target=_target(data["target"], (*path, "target")),
         overrides=tuple(_override(item, (*path, "overrides", at)) for at, item in overrides),
         overlap=data.get("overlap", False),
-        untie=data.get("untie", False),
+        tied=data.get("tied"),
         dtype=data.get("dtype", "float32"),
         path=path,
     )

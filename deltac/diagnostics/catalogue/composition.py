@@ -42,10 +42,10 @@ CODES = (
     Code(
         "DLT406",
         "tied-weight",
-        "The weight is one tensor under two names, such as an embedding and the output layer. A delta on one side "
-        "changes one use and not the other, which the spec must say: `untie: true`. Merged, they are two tensors.",
+        "The weight is one tensor under two names, such as an embedding and the output layer. Whether a delta on one "
+        "side changes the other use too must be said: `tied: both`, or `tied: untie` for this side alone.",
         wrong="{operator: lora, target: {module: lm_head}}  # tied to the embedding",
-        right="{operator: lora, target: {module: lm_head}, untie: true}",
+        right="{operator: lora, target: {module: lm_head}, tied: both}",
     ),
     Code(
         "DLT407",
@@ -70,6 +70,15 @@ CODES = (
         right="config: {num_hidden_layers: 6}",
     ),
     Code(
+        "DLT410",
+        "tied-head",
+        "A head is one tensor with a weight that `heads` doesn't name, such as the embedding. Training the head trains "
+        "that weight too.",
+        wrong="heads: [lm_head]  # tied to the embedding",
+        right="heads: [lm_head]  # deltac: ignore[DLT410] the embedding may move with it",
+        severity="warning",
+    ),
+    Code(
         "DLT411",
         "over-project-budget",
         "The delta is larger than the project's settings (`policy.budget`) allow any delta to be.",
@@ -78,9 +87,9 @@ CODES = (
     ),
     Code(
         "DLT412",
-        "nothing-to-untie",
-        "`untie: true` allows a delta to change one use of a tied weight, and no weight of this delta is tied.",
-        wrong="{operator: lora, target: {module: q_proj}, untie: true}",
+        "idle-tied",
+        "A delta says what happens to tied weights, and none of the weights that it selects is tied.",
+        wrong="{operator: lora, target: {module: q_proj}, tied: both}",
         right="{operator: lora, target: {module: q_proj}}",
     ),
 )
