@@ -100,7 +100,7 @@ def test_a_tied_weight_that_nothing_changes_stays_tied():
 
 @pytest.mark.parametrize("sides", [["lm_head"], ["embed_tokens"], ["lm_head", "embed_tokens"]])
 def test_a_delta_on_one_use_of_a_tied_weight(sides, tmp_path):
-    delta = {"operator": "lora", "rank": 4, "untie": True, "target": {"module": sides}}
+    delta = {"operator": "lora", "rank": 4, "tied": "untie", "target": {"module": sides}}
     spec = {"version": 1, "deltas": [delta]}
     base = tied()
     compiled = tiny.perturb(deltac.compile(spec, model=base), scale=0.05)
