@@ -15,6 +15,7 @@ from deltac.artifact.manifest import describe_base
 from deltac.diagnostics import DeltacError, Diagnostic, Problems
 from deltac.model.classes import model_class, own_config
 from deltac.model.config import check_read_back, read_config, reads_back
+from deltac.model.given import given_inputs
 from deltac.model.graph import ModelGraph, graph_from_config, graph_from_model
 from deltac.model.source import Origin, resolve
 from deltac.model.weights import content_hash, fresh_parameters
@@ -158,7 +159,14 @@ def _open(
     )
     cls = model_class(spec, config, origin)
     config = own_config(cls, config)
-    graph = graph_from_config(cls, config)
+    inputs = given_inputs(spec, cls)
+    try:
+        graph = graph_from_config(cls, config, inputs)
+    except DeltacError as error:
+        if inputs is None:
+            raise
+        span = spec.span((*spec.model.path, "inputs"))
+        raise DeltacError([replace(each, span=span) for each in error.diagnostics]) from error
     problems = Problems()
     for key, value in spec.model.config.items():
         if key != "model_type":
@@ -213,7 +221,8 @@ def _open_given(
         if strict:
             _check_given(spec, spec.model, model, problems)
         problems.raise_if_any()
-    return origin, type(model), model.config, graph_from_model(model)
+    graph = graph_from_model(model, given_inputs(spec, type(model)))
+    return origin, type(model), model.config, graph
 
 
 def _check_given(spec: Spec, wanted: ModelSpec, model: PreTrainedModel, problems: Problems) -> None:

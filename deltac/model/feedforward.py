@@ -11,6 +11,7 @@ from torch import fx
 from deltac.model.attention import PRODUCTS, name_of
 from deltac.model.projections import Projection, depends_on_input
 from deltac.model.qkv import common_module, give
+from deltac.model.residual import model_sum_after
 
 if TYPE_CHECKING:
     from deltac.model.graph import ModelGraph
@@ -25,7 +26,8 @@ _PASSIVE = {
     "stack", "_item", "__getitem__", "__setitem__", "index_select", "index_add", "index_add_", "scatter_", "gather",
     "masked_fill", "masked_fill_", "where", "clamp", "clamp_", "pad", "zeros_like", "roll", "_constant", "sum",
     "view_as", "movedim", "swapaxes", "tensor_split", "split_with_sizes", "_written", "copy_", "linear", "addmm",
-    "round", "floor",
+    "round", "floor", "conv2d", "conv3d", "max_pool2d", "avg_pool2d", "adaptive_avg_pool2d", "interpolate", "mean",
+    "max",
 }  # fmt: skip
 #: What carries a value from one position to others, attention apart.
 _MIXING = {
@@ -61,7 +63,13 @@ def feedforward_roles(
     routers = _routers(graph, roles, walk)
     reached = {node: walk.sources(node) for node in walk.own if walk.own[node].name not in routers}
     mixers = _mixer_roles(graph, roles, walk, reached)
+    active = [end for end, found in reached.items() if any(x.active for x in found.values())]
+    lonely = {end for end in active if model_sum_after(graph, end) is None}
+    summed = {walk.item(end) for end in active if end not in lonely}
     for end, sources in reached.items():
+        # A linear after an activation that no residual reads makes a gate or a scale, where another ends the MLP.
+        if end in lonely and walk.item(end) in summed and not walk.own[end].experts:
+            continue
         found = {
             node: source
             for node, source in sources.items()
@@ -92,7 +100,14 @@ class _Walk:
             and graph.stack_at(each.module) is not None
             and depends[node]
             and each.input is not None
+            and not self._in_norm(each.module)
         }
+
+    def _in_norm(self, path: str) -> bool:
+        """Whether a linear is part of a norm, as a learned scale is."""
+        parts = path.split(".")
+        above = (".".join(parts[:count]) for count in range(1, len(parts)))
+        return any(self.graph.modules[each].layout == "norm" for each in above)
 
     def place(self, node: fx.Node) -> tuple[str, int] | None:
         """The block that a linear lies in."""
@@ -105,9 +120,20 @@ class _Walk:
         rest = self.projections[node].module.removeprefix(block).lstrip(".")
         return f"{block}.{rest.partition('.')[0]}" if rest else block
 
+    def item(self, node: fx.Node) -> str:
+        """Path of the innermost item of a list of modules that a linear lies in: one layer of a stage, one expert."""
+        path = self.projections[node].module.rpartition(".")[0]
+        while path:
+            above = path.rpartition(".")[0]
+            info = self.graph.modules.get(above)
+            if info is not None and info.class_name in ("ModuleList", "ModuleDict"):
+                return path
+            path = above
+        return ""
+
     def sources(self, end: fx.Node) -> dict[fx.Node, _Source]:
         """The linears of the same block whose outputs reach this one's input, and how."""
-        place, part = self.place(end), self.part(end)
+        place, part, item = self.place(end), self.part(end), self.item(end)
         found: dict[fx.Node, _Source] = {}
         stack = [(self.own[end].input, False, False, False)]
         seen = set()
@@ -118,7 +144,7 @@ class _Walk:
                 continue
             seen.add(state)
             if node in self.projections:
-                if node in self.own and self.place(node) == place:
+                if node in self.own and self.place(node) == place and self.item(node) == item:
                     source = found.setdefault(node, _Source())
                     source.active |= active
                     source.mixing |= mixing
@@ -229,7 +255,8 @@ def _mlp_roles(
     whole = common_module([down.module, *(walk.own[node].module for node in sources)])
     place = walk.place(end)
     # In BERT or OPT the two linears lie in the block itself: then no module is the MLP.
-    if prefix == "mlp" and place is not None and whole != ".".join(map(str, place)):
+    items = {".".join(map(str, place or ())), walk.item(end)}
+    if prefix == "mlp" and whole not in items and graph.modules[whole].calls:
         roles.add(whole, "mlp", f"it holds {', '.join(sorted({down.name, *names}))}")
 
 

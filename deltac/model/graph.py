@@ -7,14 +7,16 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from torch import fx, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from deltac.model.attention import AttentionCall, attention_calls, name_of
+from deltac.model.attention import AttentionCall, attention_calls
 from deltac.model.parts import parts_of
+from deltac.model.projections import Projection, find_projections
 from deltac.model.quiet import quiet
 from deltac.model.roles import Roles, infer_roles
 from deltac.model.skeleton import build_skeleton, skeleton_of
@@ -84,11 +86,14 @@ class ModelGraph:
     def products(self) -> Mapping[str, list[fx.Node]]:
         """Path of each linear → the nodes of its products in the run."""
         found: dict[str, list[fx.Node]] = {}
-        for node in self.trace.graph.nodes:
-            info = self.modules.get(node.meta.get("scope", ""))
-            if info and info.layout == "linear" and name_of(node) in ("linear", "addmm"):
-                found.setdefault(info.path, []).append(node)
+        for node, projection in self.projections.items():
+            found.setdefault(projection.name, []).append(node)
         return found
+
+    @cached_property
+    def projections(self) -> Mapping[fx.Node, Projection]:
+        """Every product of the run with a weight, by its node."""
+        return find_projections(self)
 
     @cached_property
     def parts_of(self) -> Callable[[str], Mapping[str, set[int]]]:
@@ -146,20 +151,31 @@ class ModelGraph:
         return max(counts, key=counts.__getitem__)
 
 
-def graph_from_config(cls: type[PreTrainedModel], config: PreTrainedConfig) -> ModelGraph:
-    """Builds the skeleton of `cls` from a config and traces it. Raises DeltacError: DLT807, DLT813."""
+def graph_from_config(
+    cls: type[PreTrainedModel], config: PreTrainedConfig, inputs: Mapping[str, Any] | None = None
+) -> ModelGraph:
+    """Builds the skeleton of `cls` from a config and traces it.
+
+    Args:
+        cls: the model's class.
+        config: its config.
+        inputs: what to run it on; made from the config where none are given.
+
+    Raises:
+        DeltacError: DLT807, DLT813.
+    """
     with quiet():
-        return _graph(*build_skeleton(cls, config))
+        return _graph(*build_skeleton(cls, config), inputs)
 
 
-def graph_from_model(model: PreTrainedModel) -> ModelGraph:
+def graph_from_model(model: PreTrainedModel, inputs: Mapping[str, Any] | None = None) -> ModelGraph:
     """Traces a skeleton copy of a real model, which stays as it is. Raises DeltacError: DLT813."""
     with quiet():
-        return _graph(*skeleton_of(model))
+        return _graph(*skeleton_of(model), inputs)
 
 
-def _graph(model: nn.Module, mode: FakeTensorMode) -> ModelGraph:
-    trace = trace_model(model, mode)
+def _graph(model: nn.Module, mode: FakeTensorMode, inputs: Mapping[str, Any] | None) -> ModelGraph:
+    trace = trace_model(model, mode, inputs)
     first_names: dict[int, str] = {}
     parameters, tied = {}, {}
     for name, tensor in model.named_parameters(remove_duplicate=False):

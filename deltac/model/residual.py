@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from torch import fx
 
-from deltac.model.graph import ModelGraph
+if TYPE_CHECKING:
+    from deltac.model.graph import ModelGraph
 
 _ADD = {"add", "add_", "__add__", "__radd__", "__iadd__"}
 _KEEPS_MEANING = {
@@ -23,8 +25,6 @@ _KEEPS_MEANING = {
     "mul",
     "__getitem__",
 }
-
-_CASTS = {"to", "float", "type_as"}
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,13 @@ class Residual:
 def residual_after(graph: ModelGraph, path: str) -> Residual | None:
     """The sum into which the module's output goes, None where its output isn't added to a residual.
 
-    A residual is a value that the module's own output was computed from: in `s = y + r`, r is an ancestor of y.
+    A residual is a value that the module's own output was computed from: in `s = y + r`, r is an ancestor of y. A norm
+    or a scale may stand between y and the sum.
     """
     calls = graph.modules[path].calls
     if not calls or calls[0].output is None:
         return None
-    total = sum_after(calls[0].output)
+    total = model_sum_after(graph, calls[0].output)
     if total is None:
         return None
     ends = [
@@ -59,8 +60,27 @@ def residual_after(graph: ModelGraph, path: str) -> Residual | None:
     return Residual(tuple(reversed(ends)), total.meta["scope"])
 
 
+def model_sum_after(graph: ModelGraph, output: fx.Node) -> fx.Node | None:
+    """The sum of a value of the run and a residual; a norm may stand between, as at the end of some sub-layers."""
+    place = graph.stack_at(output.meta.get("scope"))
+
+    def norm(node: fx.Node) -> bool:
+        info = graph.modules.get(node.meta.get("scope") or "")
+        name = getattr(node.target, "__name__", "")
+        return name in ("layer_norm", "rms_norm") or (info is not None and info.layout == "norm")
+
+    def within(node: fx.Node) -> bool:
+        return place is None or graph.stack_at(node.meta.get("scope")) == place
+
+    return sum_after(output, passes=norm, within=within)
+
+
 def sum_after(
-    output: fx.Node, *, passes: Callable[[fx.Node], bool] = lambda node: False, inside: bool = False
+    output: fx.Node,
+    *,
+    passes: Callable[[fx.Node], bool] = lambda node: False,
+    inside: bool = False,
+    within: Callable[[fx.Node], bool] = lambda node: True,
 ) -> fx.Node | None:
     """The sum of a value and a residual, None where there is none.
 
@@ -68,8 +88,9 @@ def sum_after(
         output: the node of the value.
         passes: which other nodes lead from the value to the sum, beside dropout and the like.
         inside: whether the graph is of one forward: there, what the forward is given counts as a residual too.
+        within: where to look for what the value was computed from; what enters there counts.
     """
-    ancestors = _ancestors(output)
+    ancestors = _ancestors(output, within)
     frontier, seen = [output], {output}
     while frontier:
         node = frontier.pop(0)
@@ -77,14 +98,13 @@ def sum_after(
             if user in seen:
                 continue
             name = _name(user)
-            others = [operand for operand in user.all_input_nodes if operand not in seen]
+            others = [x for x in user.all_input_nodes if x not in seen and x.op != "get_attr"]
             if name in _ADD and any(
-                origin in ancestors or (inside and origin.op == "placeholder")
-                for origin in map(_origin, others)
+                _carries(operand, ancestors, inside=inside) for operand in others
             ):
                 return user
             # A sum with something else (a parallel branch) still leads to the residual; so does a change of dtype.
-            if name in _ADD or (not others and (name in _KEEPS_MEANING or passes(user))):
+            if name in _ADD or passes(user) or (not others and name in _KEEPS_MEANING):
                 seen.add(user)
                 frontier.append(user)
     return None
@@ -94,18 +114,29 @@ def _name(node: fx.Node) -> str:
     return node.target if node.op == "call_method" else getattr(node.target, "__name__", "")
 
 
-def _origin(node: fx.Node) -> fx.Node:
-    """What a value was before its dtype changed: a residual may be kept in float32."""
-    while _name(node) in _CASTS:
-        node = node.all_input_nodes[0]
-    return node
+def _carries(operand: fx.Node, ancestors: set[fx.Node], *, inside: bool) -> bool:
+    """Whether it is the residual stream: as it is, in another dtype, scaled, or with another branch added already."""
+
+    def enters(node: fx.Node) -> bool:
+        return node in ancestors or (inside and node.op == "placeholder")
+
+    while not enters(operand):
+        if _name(operand) in _ADD:
+            return any(enters(each) for each in operand.all_input_nodes)
+        if _name(operand) not in _KEEPS_MEANING or not operand.all_input_nodes:
+            return False
+        operand = operand.all_input_nodes[0]
+    return True
 
 
-def _ancestors(node: fx.Node) -> set[fx.Node]:
+def _ancestors(node: fx.Node, within: Callable[[fx.Node], bool]) -> set[fx.Node]:
     found: set[fx.Node] = set()
     stack = [node]
     while stack:
-        for parent in stack.pop().all_input_nodes:
+        each = stack.pop()
+        if not within(each):
+            continue
+        for parent in each.all_input_nodes:
             if parent not in found and parent.op != "get_attr":
                 found.add(parent)
                 stack.append(parent)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from deltac.model.feedforward import feedforward_roles
 from deltac.model.other_roles import other_roles
-from deltac.model.projections import find_projections
 from deltac.model.qkv import attention_roles
 
 if TYPE_CHECKING:
@@ -57,7 +56,7 @@ class Roles:
 def infer_roles(graph: ModelGraph) -> Roles:
     """The roles of every module, from one traced run."""
     roles = Roles()
-    projections = find_projections(graph)
+    projections = graph.projections
     used = attention_roles(graph, roles, projections)
     feedforward_roles(graph, roles, projections, used)
     other_roles(graph, roles)

@@ -68,16 +68,23 @@ class Trace:
     readers: dict[str, set[str]] = field(default_factory=dict)
 
 
-def trace_model(model: nn.Module, mode: FakeTensorMode) -> Trace:
+def trace_model(
+    model: nn.Module, mode: FakeTensorMode, inputs: Mapping[str, Any] | None = None
+) -> Trace:
     """Runs the model once in `mode` and records it. The model must be a throw-away skeleton on fake tensors.
+
+    Args:
+        model: the skeleton.
+        mode: the fake mode of its tensors.
+        inputs: what to run it on; where none are given, what its config says, until a run succeeds.
 
     Raises:
         DeltacError: DLT813 where the run fails.
     """
     failed: DeltacError | None = None
-    for inputs in input_choices(model):
+    for choice in input_choices(model) if inputs is None else [inputs]:
         try:
-            return _run(model, mode, inputs)
+            return _run(model, mode, choice)
         except DeltacError as error:
             failed = failed or error
     assert failed is not None
@@ -97,7 +104,8 @@ def _run(model: nn.Module, mode: FakeTensorMode, inputs: Mapping[str, Any]) -> T
         message = (
             f"{type(model).__name__} can't be run on shapes alone: {_one_line(error)} (in {scope})"
         )
-        raise DeltacError([Diagnostic("DLT813", message)]) from error
+        fix = "say what to run it on: 'model: {inputs: {NAME: {shape: [...], dtype: ...}}}'"
+        raise DeltacError([Diagnostic("DLT813", message, fix=fix)]) from error
     finally:
         for handle in handles:
             handle.remove()

@@ -4,7 +4,7 @@ from deltac.spec.budget import Budget
 from deltac.spec.language import ROLES, STACKS
 from deltac.spec.load import load_spec, validate
 from deltac.spec.schema import build_schema, load_schema
-from deltac.spec.spec import DeltaSpec, ModelSpec, OverrideSpec, Spec, TargetSpec
+from deltac.spec.spec import DeltaSpec, InputSpec, ModelSpec, OverrideSpec, Spec, TargetSpec
 from deltac.spec.target import LayerRange, OutOfRangeError, Pattern, TargetError
 from deltac.spec.yaml import Document, parse
 
@@ -14,6 +14,7 @@ __all__ = [
     "Budget",
     "DeltaSpec",
     "Document",
+    "InputSpec",
     "LayerRange",
     "ModelSpec",
     "OutOfRangeError",

@@ -74,6 +74,15 @@ class DeltaSpec:
 
 
 @dataclass(frozen=True)
+class InputSpec:
+    """A tensor that a model's forward takes: its shape, its dtype, and its lowest and highest value."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    range: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
 class ModelSpec:
     """The pre-trained model.
 
@@ -85,6 +94,7 @@ class ModelSpec:
         config: overrides of the model's config; the whole config where there is no source.
         dtype: the weights' dtype.
         attn_implementation: as transformers takes it.
+        inputs: what the model is run on, by argument of its forward; made from its config where there are none.
         path: where in the document.
     """
 
@@ -95,6 +105,7 @@ class ModelSpec:
     config: Mapping[str, Any] = field(default_factory=dict)
     dtype: str | None = None
     attn_implementation: str | None = None
+    inputs: Mapping[str, InputSpec] = field(default_factory=dict)
     path: Path = ()
 
 
@@ -155,6 +166,12 @@ def default_delta_name(operator: str) -> str:
 def _model(data: Mapping[str, Any]) -> ModelSpec:
     values = {"class_name" if key == "class" else key: value for key, value in data.items()}
     values["config"] = copy.deepcopy(values.get("config", {}))
+    values["inputs"] = {
+        name: InputSpec(
+            **{key: each if key == "dtype" else tuple(each) for key, each in made.items()}
+        )
+        for name, made in values.get("inputs", {}).items()
+    }
     return ModelSpec(**values, path=("model",))
 
 

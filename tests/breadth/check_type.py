@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import names
@@ -54,7 +54,9 @@ class Result:
         """The type's line of docs/architectures.md."""
         state = "yes" if self.works else "no" if self.built else "not built"
         problem = self.problem.replace("|", "/")
-        return f"| {self.name} | {self.model} | {self.attention} | {self.mlp} | {state} | {problem} |"
+        return (
+            f"| {self.name} | {self.model} | {self.attention} | {self.mlp} | {state} | {problem} |"
+        )
 
 
 def check_type(name: str) -> Result:
@@ -74,7 +76,7 @@ def check_type(name: str) -> Result:
             with quiet():
                 result.problem = _compile(model, graph) or ""
     except deltac.DeltacError as error:
-        first = error.diagnostics[0]
+        first = next(each for each in error.diagnostics if each.severity == "error")
         result.problem = f"{first.code}: {_short(first.message)}"
     return result
 
@@ -94,7 +96,9 @@ def _check_roles(graph: ModelGraph, result: Result) -> None:
     found = {role for roles in graph.roles.of.values() for role in roles}
     found |= {role for roles in graph.roles.parameters.values() for role in roles}
     kinds = {role.partition(".")[0] for role in found if "." in role}
-    result.attention = _joined(kinds, {"attention": "attention", "cross-attention": "attention"}, "mixer")
+    result.attention = _joined(
+        kinds, {"attention": "attention", "cross-attention": "attention"}, "mixer"
+    )
     result.mlp = _joined(kinds, {"mlp": "mlp", "moe": "experts"})
     ran = [p for p, i in graph.modules.items() if i.layout == "linear" and i.calls and i.stack]
     wrong = names.disagreements(ran, graph.roles.of)
@@ -130,7 +134,10 @@ def _compile(model: transformers.PreTrainedModel, graph: ModelGraph) -> str | No
     before = _outputs(model, inputs)
     compiled = deltac.compile({"version": 1, "name": "breadth", "deltas": deltas}, model=model)
     after = _outputs(compiled.model, inputs)
-    if not all(torch.equal(old.nan_to_num(), new.nan_to_num()) for old, new in zip(before, after, strict=True)):
+    if not all(
+        torch.equal(old.nan_to_num(), new.nan_to_num())
+        for old, new in zip(before, after, strict=True)
+    ):
         return "the forward pass changed at step 0"
     tiny.perturb(compiled)
     generator = torch.Generator().manual_seed(3)

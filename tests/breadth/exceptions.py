@@ -56,6 +56,8 @@ EXCEPTIONS: dict[str, dict[str, Any]] = {
     "qwen4_exp": {"text_config": _SPARSE},
     "reformer": {"axial_pos_embds_dim": [32, 32], "axial_pos_shape": [8, 8]},
     "shieldgemma2": {
+        "yes_token_index": 5,
+        "no_token_index": 6,
         "mm_tokens_per_image": 4,
         "vision_config": {"image_size": 56, "patch_size": 14},
     },

@@ -34,8 +34,10 @@ def diagnose(path):
 GRAPHS = {}
 
 
-def _graph(cls, config):
+def _graph(cls, config, inputs=None):
     """Specs on the same model share its trace, which planning does not change."""
+    if inputs is not None:
+        return graph_from_config(cls, config, inputs)
     key = (cls, config.to_json_string(use_diff=False))
     if key not in GRAPHS:
         GRAPHS[key] = graph_from_config(cls, config)

@@ -136,4 +136,12 @@ CODES = (
         wrong="attn_implementation: flash2",
         right="attn_implementation: flash_attention_2",
     ),
+    Code(
+        "DLT260",
+        "input-does-not-fit",
+        "An entry of `model.inputs` names no argument of the model's forward, or can't be made: it holds too many "
+        "numbers, its range runs backwards, or its dtype takes no range.",
+        wrong="inputs: {pixels: {shape: [1, 3, 224, 224], dtype: float32}}",
+        right="inputs: {pixel_values: {shape: [1, 3, 224, 224], dtype: float32}}",
+    ),
 )
