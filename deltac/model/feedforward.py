@@ -1,4 +1,4 @@
-"""What in a block is no attention: MLPs, mixtures of experts with their router, and mixers (state-space, recurrent)."""
+"""What in a block is no attention: MLPs, and mixers (state-space, recurrent)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from torch import fx
 
 from deltac.model.attention import PRODUCTS, name_of
+from deltac.model.mixtures import is_expert, mixture_roles, router_roles
 from deltac.model.projections import Projection, depends_on_input
 from deltac.model.qkv import common_module, give
 from deltac.model.residual import model_sum_after
@@ -35,7 +36,6 @@ _MIXING = {
     "__setitem__", "scan", "associative_scan",
 }  # fmt: skip
 _NORMS = {"layer_norm", "rms_norm", "group_norm", "batch_norm"}
-_CHOICE = {"topk", "argmax", "sort", "argsort"}
 _ADDS = {"add", "add_", "__add__", "__radd__", "__iadd__"}
 
 
@@ -60,7 +60,7 @@ def feedforward_roles(
 ) -> None:
     """Gives MLPs, mixers, routers and experts their roles. `used` are the projections of attentions."""
     walk = _Walk(graph, projections, used)
-    routers = _routers(graph, roles, walk)
+    routers = router_roles(graph, roles, walk.own, walk.part)
     reached = {node: walk.sources(node) for node in walk.own if walk.own[node].name not in routers}
     mixers = _mixer_roles(graph, roles, walk, reached)
     active = [end for end, found in reached.items() if any(x.active for x in found.values())]
@@ -77,7 +77,7 @@ def feedforward_roles(
         }
         if walk.part(end) not in mixers:
             _mlp_roles(graph, roles, walk, end, found, routers)
-    _whole_mixtures(graph, roles, walk, routers)
+    mixture_roles(graph, roles, routers)
 
 
 class _Walk:
@@ -167,40 +167,6 @@ class _Walk:
         return found
 
 
-def _routers(graph: ModelGraph, roles: Roles, walk: _Walk) -> dict[str, str]:
-    """Gives routers their role: a linear whose output chooses among experts. Returns name → path of the mixture."""
-    found: dict[str, str] = {}
-    experts = [each.module for each in walk.own.values() if each.experts]
-    lists = [
-        path
-        for path, info in graph.modules.items()
-        if info.class_name in ("ModuleList", "ModuleDict") or "Experts" in info.class_name
-    ]
-    for node in graph.trace.graph.nodes:
-        if name_of(node) not in _CHOICE:
-            continue
-        stack, seen = [node], set()
-        while stack:
-            each = stack.pop()
-            if each in seen:
-                continue
-            seen.add(each)
-            if each in walk.own:
-                projection = walk.own[each]
-                part = walk.part(each)
-                inside = [m for m in [*experts, *lists] if m.startswith(f"{part}.")]
-                block = part.rpartition(".")[0]
-                beside = [m for m in experts if m.startswith(f"{block}.")]
-                if inside or beside:
-                    reason = f"its output chooses the experts ({node.meta['scope']})"
-                    give(graph, roles, projection.name, "moe.router", reason)
-                    whole = common_module([projection.module, *(inside or beside)])
-                    found[projection.name] = whole
-            elif each not in walk.projections and name_of(each) not in PRODUCTS:
-                stack += each.all_input_nodes
-    return found
-
-
 def _mixer_roles(
     graph: ModelGraph,
     roles: Roles,
@@ -244,7 +210,7 @@ def _mlp_roles(
     if not gates:
         return
     down = walk.own[end]
-    prefix = "moe.experts" if _is_expert(walk, end, routers) else "mlp"
+    prefix = "moe.experts" if is_expert(walk.own[end], routers) else "mlp"
     names = sorted({walk.own[node].name for node in sources})
     reason = f"it reads what {', '.join(names)} make, after an activation"
     give(graph, roles, down.name, f"{prefix}.down", reason)
@@ -270,33 +236,3 @@ def _role_of_source(
     if node in gates and count > len(gates):
         return "gate", "the activation"
     return "up", "the activation" if node in gates else "the product with the gate"
-
-
-def _is_expert(walk: _Walk, node: fx.Node, routers: Mapping[str, str]) -> bool:
-    """Whether a linear belongs to one expert of several: its weight holds many, or a list below the router's module."""
-    projection = walk.own[node]
-    if projection.experts:
-        return True
-    for whole in routers.values():
-        if projection.module.startswith(f"{whole}."):
-            rest = projection.module.removeprefix(f"{whole}.").split(".")
-            if any(part.isdigit() or part.startswith("expert_") for part in rest):
-                return True
-    return False
-
-
-def _whole_mixtures(
-    graph: ModelGraph, roles: Roles, walk: _Walk, routers: Mapping[str, str]
-) -> None:
-    """A router with its experts is the block's MLP; a shared expert inside is a part of it."""
-    for name, whole in routers.items():
-        place = graph.stack_at(whole)
-        if place is None or whole == ".".join(map(str, place)):
-            continue
-        roles.add(whole, "mlp", f"it holds the experts and their router {name}")
-    wholes = set(routers.values())
-    for path in roles.paths("mlp"):
-        parts = path.split(".")
-        above = {".".join(parts[:count]) for count in range(1, len(parts))}
-        if above & wholes:
-            roles.of[path].remove("mlp")

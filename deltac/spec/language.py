@@ -6,6 +6,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from deltac.spec.model_inputs import INPUT
+
 _NAMES = "[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 
 
@@ -162,36 +164,6 @@ _DELTA = {
     "allOf": [],
 }
 
-_INPUT = _mapping(
-    "One tensor that the model's forward takes.",
-    {
-        "shape": {
-            "description": "Its size in each dimension, the batch included; [] is a single number.",
-            "type": "array",
-            "maxItems": 6,
-            "items": {
-                "description": "A size.",
-                "type": "integer",
-                "minimum": 1,
-                "maximum": 65536,
-            },
-        },
-        "dtype": {
-            "description": "Its dtype. A floating one is cast to the model's where the model does.",
-            "enum": ["int64", "int32", "bool", "float32", "bfloat16", "float16", "float64"],
-        },
-        "range": {
-            "description": "Its lowest and its highest value; the values in between take turns. "
-            "Default: ones for whole numbers and bool, zeros for others.",
-            "type": "array",
-            "minItems": 2,
-            "maxItems": 2,
-            "items": {"description": "A value.", "type": "number"},
-        },
-    },
-    required=["shape", "dtype"],
-)
-
 _MODEL = _mapping(
     "The pre-trained model.",
     {
@@ -218,7 +190,7 @@ _MODEL = _mapping(
             "type": "object",
             "minProperties": 1,
             "propertyNames": {"pattern": "^[A-Za-z_][A-Za-z0-9_]{0,99}$"},
-            "additionalProperties": _INPUT,
+            "additionalProperties": INPUT,
         },
     },
 )
