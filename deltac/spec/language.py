@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from deltac.spec.model_inputs import INPUT
+from deltac.spec.model_inputs import INPUTS
 
 _NAMES = "[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 
@@ -184,14 +184,7 @@ _MODEL = _mapping(
             "enum": ["float64", "float32", "bfloat16", "float16"],
         },
         "attn_implementation": _text("Attention implementation, such as sdpa or eager."),
-        "inputs": {
-            "description": "What the model is run on to see what its modules do, by argument of its "
-            "forward. Default: tokens, an image or sound, as the config says.",
-            "type": "object",
-            "minProperties": 1,
-            "propertyNames": {"pattern": "^[A-Za-z_][A-Za-z0-9_]{0,99}$"},
-            "additionalProperties": INPUT,
-        },
+        "inputs": INPUTS,
     },
 )
 

@@ -1,10 +1,10 @@
-"""The part of the schema that describes one entry of `model.inputs`."""
+"""The part of the schema that describes `model.inputs`."""
 
 from __future__ import annotations
 
 from typing import Any
 
-INPUT: dict[str, Any] = {
+_INPUT: dict[str, Any] = {
     "description": "One tensor that the model's forward takes.",
     "type": "object",
     "properties": {
@@ -34,4 +34,13 @@ INPUT: dict[str, Any] = {
     },
     "additionalProperties": False,
     "required": ["shape", "dtype"],
+}
+
+INPUTS: dict[str, Any] = {
+    "description": "What the model is run on to see what its modules do, by argument of its forward. "
+    "Default: tokens, an image or sound, as the config says.",
+    "type": "object",
+    "minProperties": 1,
+    "propertyNames": {"pattern": "^[A-Za-z_][A-Za-z0-9_]{0,99}$"},
+    "additionalProperties": _INPUT,
 }
