@@ -59,11 +59,13 @@ class Inside:
         before: path of the submodule whose first input is x, seen from the module.
         after: path of the submodule whose output leads to y.
         summed: whether y is the sum of that output and the residual, or the output itself.
+        enter: paths of the submodules in whose forwards y is made, outermost first; empty where it is the module's own.
     """
 
     before: str
     after: str
     summed: bool
+    enter: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

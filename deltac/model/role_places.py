@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from deltac.model.graph import ModelGraph
 from deltac.model.parts import FUSED
 from deltac.model.residual import residual_after
@@ -42,6 +44,25 @@ def role_places(graph: ModelGraph, role: str, kind: str) -> set[str]:
     taken = {path for path in ends if not _above(path) & direct}
     lonely = {path for path in whole - direct if not any(path in _above(end) for end in taken)}
     return direct | taken | lonely
+
+
+def first_linear(graph: ModelGraph, last: str, roles: Collection[str]) -> str | None:
+    """The first linear of the region that a linear ends, where one of the roles names that region; else None.
+
+    With both, a region that is no module has an input and an output, such as BERT's MLP.
+    """
+    own = graph.roles.of.get(last, ())
+    for region in roles:
+        if region in REGIONS and _last(region) in own:
+            block = graph.modules[last].stack
+            found = [
+                path
+                for path, names in graph.roles.of.items()
+                if _is_part(names, region) and graph.modules[path].stack == block and path != last
+            ]
+            if found:
+                return min(found, key=lambda path: graph.modules[path].calls[0].order)
+    return None
 
 
 def fused_parts(graph: ModelGraph, role: str) -> list[tuple[str, str]]:

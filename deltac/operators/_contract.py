@@ -126,6 +126,11 @@ class Operator:
         return (self.site,)
 
     @property
+    def reads_input(self) -> bool:
+        """Whether an activation operator reads the input x of its place: one with the option `insertion` says so."""
+        return getattr(self, "insertion", "") == "parallel"
+
+    @property
     def input_dropout(self) -> float:
         """Probability of dropout on what the additive part of a weight delta reads; 0 for none."""
         return 0.0

@@ -15,10 +15,11 @@ ACTIVATIONS = {"relu": F.relu, "gelu": F.gelu, "silu": F.silu, "tanh": torch.tan
 
 @dataclass(frozen=True)
 class Adapter(Operator):
-    """y ← y + σ(y W_dᵀ + b_d) W_uᵀ + b_u, with W_d: [bottleneck, d] and W_u: [d, bottleneck].
+    """y ← y + s (σ(z W_dᵀ + b_d) W_uᵀ + b_u), with z = y or, in parallel, the input x that y is made from.
 
-    The sequential adapter of Houlsby et al. (2019). `init: zero` starts W_u at zero, so the model starts as the base;
-    `init: houlsby` draws both from a normal with std 0.01, cut at two standard deviations, and starts near it.
+    Sequential as Houlsby et al. (2019) have it, parallel as He et al. (2022, https://arxiv.org/abs/2110.04366).
+    `init: zero` starts W_u at zero, so the model starts as the base; `init: houlsby` draws both from a normal with std
+    0.01, cut at two standard deviations, and starts near it.
     """
 
     bottleneck: int | str = option(
@@ -31,9 +32,10 @@ class Adapter(Operator):
     activation: Literal["relu", "gelu", "silu", "tanh"] = option("relu", "The non-linearity σ.")
     position: Literal["before-residual", "after-residual", "output"] = option(
         "before-residual",
-        "Where it acts: on the target's output before the residual is added, on their sum, or on the target's output "
-        "whatever follows.",
+        "On the output before the residual is added, on their sum, or on the output whatever follows.",
     )
+    insertion: Literal["sequential", "parallel"] = option("sequential", "Whether it reads y or x.")
+    scale: float = option(1.0, "Factor s.", above=0)
     init: Literal["houlsby", "zero"] = option(
         "houlsby", "Initial values of W_d and W_u.", effect="start"
     )
@@ -54,21 +56,24 @@ class Adapter(Operator):
         return "exact" if self.init == "zero" else "near"
 
     def parameters(self, site):
-        """W_d: [m, d], b_d: [m], W_u: [d, m], b_u: [d]."""
+        """W_d: [m, width of z], b_d: [m], W_u: [d, m], b_u: [d]."""
+        if self.reads_input and self.position == "after-residual":
+            raise Refusal("a parallel one goes into the residual", "leave it out", "position")
         d = site.width_out
         m = self.bottleneck if isinstance(self.bottleneck, int) else d // int(self.bottleneck[2:])
         if m < 1:
             message = f"a bottleneck of {self.bottleneck} is less than 1 where d = {d}"
-            raise Refusal(message, f"write d/{d} or a larger share", option="bottleneck")
+            raise Refusal(message, f"write d/{d} or a larger share", "bottleneck")
         small = Normal(0.01, cut=2.0)
         return {
-            "down": NewParameter((m, d), small),
+            "down": NewParameter((m, site.width_in if self.reads_input else d), small),
             "down_bias": NewParameter((m,), Zeros()),
             "up": NewParameter((d, m), small if self.init == "houlsby" else Zeros()),
             "up_bias": NewParameter((d,), Zeros()),
         }
 
     def output(self, x, y, p):
-        """y + σ(y W_dᵀ + b_d) W_uᵀ + b_u; y: [..., d]."""
-        h = ACTIVATIONS[self.activation](F.linear(y, p.down, p.down_bias))
-        return y + F.linear(h, p.up, p.up_bias)
+        """y + s (σ(z W_dᵀ + b_d) W_uᵀ + b_u); y: [..., d]."""
+        z = x if self.reads_input else y
+        h = ACTIVATIONS[self.activation](F.linear(z, p.down, p.down_bias))
+        return torch.add(y, F.linear(h, p.up, p.up_bias), alpha=self.scale)

@@ -77,7 +77,7 @@ def _place_delta(
             site = with_part(graph, check_candidate(graph, kind, module, parameter, names), name)
             if kind not in (operator.site, "weight") and not own.parameters(site):
                 continue  # a place that it passes over on its way down, not one it acts on
-            site = place(graph, own, site)
+            site = place(graph, own, site, delta.target.role)
             new = {**own.parameters(site), **own.gating(site)}
             tunes = site.kind == "parameter" and own.tunes(site)
         except RefusedError as error:

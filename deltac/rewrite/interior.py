@@ -89,6 +89,7 @@ def trace_interior(
     mode.cache_enabled = False
     try:
         with _LOCK, _alone(), torch.inference_mode(False), torch.enable_grad(), mode:
+            _refuse_hooks(recorder, module, enter)
             twin = fake_module(module, device)
             before = _prepare(recorder, twin, base, enter)
             given = [recorder.adopt(v, Path(n)) for n, v in zip(names, values, strict=True)]
@@ -189,6 +190,17 @@ def _state(twin: nn.Module, enter: Sequence[str]) -> dict[str, dict[str, Any]]:
         inner = {**own["_parameters"], **own["_buffers"]}
         found[path] = {name: id(value) for name, value in {**own, **inner}.items()}
     return found
+
+
+def _refuse_hooks(recorder: Recorder, module: nn.Module, enter: Sequence[str]) -> None:
+    """The hooks of a submodule that is entered would not run."""
+    for path in enter:
+        child = module.get_submodule(path)
+        if child._forward_hooks or child._forward_pre_hooks or "forward" in vars(child):
+            raise InteriorError(f"'{path}' carries a hook, and its forward is part of the code")
+        recorder.entry.guard(f"not self.{path}._forward_hooks")
+        recorder.entry.guard(f"not self.{path}._forward_pre_hooks")
+        recorder.entry.guard(f"'forward' not in self.{path}.__dict__")
 
 
 def _frozen(value: Any) -> Any:

@@ -27,13 +27,15 @@ def interior_region(module: nn.Module, placements: list[Placement]) -> Region:
     if any(placement.site.kind == "weight" for placement in placements):
         raise NotTraceableError("deltas act on a weight of its own and inside its forward")
     insertions = tuple(_insertion(placement) for placement in placements)
+    paths = {path for placement in placements for path in (placement.site.inside or _EDGE).enter}
+    enter = tuple(sorted(paths))
     base = type(module)
     return Region(
         base,
         dispatcher(base),
         "",
         tuple(name for each in insertions for name in each.parameters),
-        Interior((), insertions, constants_of(module)),
+        Interior(enter, insertions, constants_of(module, enter)),
     )
 
 

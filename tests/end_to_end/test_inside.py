@@ -66,6 +66,39 @@ def test_llama_by_hand():
     assert torch.allclose(layer(x, position_embeddings=rotary), expected, atol=1e-6)
 
 
+@torch.no_grad()
+def test_beside_berts_mlp_by_hand():
+    """The MLP is two linears of the layer: what is added comes from its input, before dropout, sum and norm."""
+    beside = {"insertion": "parallel", "scale": 4.0, "position": "before-residual"}
+    target = {"role": "mlp"}
+    delta = tiny.compiled("bert", ADAPTER | beside | {"target": target})
+    layer, x = delta.model.bert.encoder.layer[1], torch.randn(2, 5, 32)
+    names = [row["name"] for row in delta.manifest["tensors"] if row["set"] == "added"]
+    assert "bert.encoder.layer.1.bottle_output_dense_down" in names
+    attended = layer.attention(x)[0]
+    added = 4 * (_adapter(layer, "output_dense", attended) - attended)
+    y = layer.output.dense(layer.intermediate(attended)) + added
+    assert torch.allclose(layer(x), layer.output.LayerNorm(y + attended), atol=1e-5)
+    with delta.disabled():
+        assert not torch.allclose(layer(x), layer.output.LayerNorm(y + attended), atol=1e-2)
+
+
+def test_a_forward_that_became_part_of_the_code_may_not_carry_hooks():
+    """Its hooks would not run."""
+    beside = {"insertion": "parallel", "position": "before-residual", "target": {"role": "mlp"}}
+    model = tiny.compiled("bert", ADAPTER | beside).model
+    before = tiny.logits(model)
+    seen = []
+    handle = model.bert.encoder.layer[0].output.register_forward_hook(lambda *_: seen.append(1))
+    error = tiny.refused(lambda: tiny.logits(model), "DLT508")
+    assert "'output' carries a hook" in str(error)
+    handle.remove()
+    assert torch.equal(tiny.logits(model), before)
+    model.bert.encoder.layer[0].output.dense.register_forward_hook(lambda *_: seen.append(1))
+    assert torch.equal(tiny.logits(model), before)
+    assert seen == [1]
+
+
 def test_it_starts_as_the_base_and_can_be_disabled(name):
     base = tiny.logits(tiny.base(name))
     delta = ADAPTER | {"target": {"module": PLACES[name]}, "init": "zero"}
