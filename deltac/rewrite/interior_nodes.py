@@ -11,6 +11,7 @@ import torch
 from torch import fx
 from torch.utils._sympy.interp import sympy_interp
 from torch.utils._sympy.reference import PythonReferenceAnalysis
+from transformers.utils import ModelOutput
 
 from deltac.rewrite.interior_entry import Entry, Number, Path, is_plain
 from deltac.rewrite.interior_objects import parts
@@ -95,10 +96,16 @@ class Nodes:
             return bool(value)
         if isinstance(value, slice):
             return slice(*(self.argument(part) for part in (value.start, value.stop, value.step)))
-        if isinstance(value, (tuple, list)):
+        if isinstance(value, ModelOutput):
+            items = {key: self.argument(item) for key, item in value.items()}
+            return self.graph.call_function(type(value), (), items)
+        if (
+            type(value) in (tuple, list, torch.Size)
+            or type(value).__module__ == "torch.return_types"
+        ):
             items = [self.argument(item) for item in value]
             return items if type(value) is list else tuple(items)
-        if isinstance(value, dict):
+        if type(value) is dict:
             return {key: self.argument(item) for key, item in value.items()}
         if isinstance(value, (torch.memory_format, torch.layout, type(...))) or is_plain(value):
             return value

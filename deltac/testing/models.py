@@ -64,7 +64,11 @@ class LawsConfig(PreTrainedConfig):
 
 
 class LawsModel(PreTrainedModel):
-    """Two residual blocks around one kind of base module, small enough to check every value."""
+    """Two residual blocks around one kind of base module, small enough to check every value.
+
+    Attributes:
+        changes: what a law does to the sum of a block and the residual, by the block's number.
+    """
 
     config_class = LawsConfig
     main_input_name = "input_ids"
@@ -73,6 +77,7 @@ class LawsModel(PreTrainedModel):
         super().__init__(config)
         self.embed = nn.Embedding(ROWS, WIDTH)
         self.block = nn.ModuleList([BASES[config.base](), BASES[config.base]()])
+        self.changes: dict[int, Callable[[torch.Tensor], torch.Tensor]] = {}
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -81,9 +86,10 @@ class LawsModel(PreTrainedModel):
     def forward(self, input_ids: torch.Tensor, **kwargs: Any) -> BaseModelOutput:
         """The last hidden state for token numbers; input_ids: [batch, length]."""
         x = self.embed(input_ids)
-        for module in self.block:
+        for index, module in enumerate(self.block):
             out = module(input_ids if self.config.base == "embedding" else x)
             x = x + (out[0] + out[1] if isinstance(out, tuple) else out)
+            x = self.changes[index](x) if index in self.changes else x
         return BaseModelOutput(last_hidden_state=x)
 
 
