@@ -157,3 +157,12 @@ def test_every_role_that_is_inferred_can_be_written():
         assert {role for roles in plan.graph.roles.of.values() for role in roles} <= {
             *deltac.spec.ROLES
         }
+
+
+def test_the_plan_says_which_blocks_have_no_site():
+    from deltac.planning.report import report
+
+    delta = LORA | {"target": {"role": "attention", "layers": [0, 2]}}
+    (told,) = report(deltac.plan(tiny.spec("llama", delta)))["deltas"]
+    assert told["blocks"] == {"model.layers": [{"blocks": "0,2", "sites": 4}]}
+    assert told["missing"] == {"model.layers": "1"}

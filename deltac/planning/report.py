@@ -23,6 +23,11 @@ def report(plan: Plan) -> dict[str, Any]:
                 "sites": fold(matched.sites),
                 "site_count": len(matched.sites),
                 "blocks": {stack: _per_block(counts) for stack, counts in matched.blocks.items()},
+                "missing": {
+                    stack: none
+                    for stack, counts in matched.blocks.items()
+                    if (none := _missing(_per_block(counts), plan.graph.stacks[stack]))
+                },
                 "parameters": trained_by(own),
             }
         )
@@ -53,7 +58,7 @@ def report(plan: Plan) -> dict[str, Any]:
 
 def as_text(data: dict[str, Any]) -> str:
     """The report for a terminal."""
-    counts, stacks = data["counts"], data["stacks"]
+    counts = data["counts"]
     lines = [
         f"{data['name']}: {data['class']}" + (f" from {data['source']}" if data["source"] else ""),
         "",
@@ -68,8 +73,8 @@ def as_text(data: dict[str, Any]) -> str:
             f"  {entry:<{width}}  {number} selected" for entry, number in delta["entries"].items()
         ]
         for stack, rows in delta["blocks"].items():
+            missing = delta["missing"].get(stack)
             where = ", ".join(f"{row['sites']} in each of {row['blocks']}" for row in rows)
-            missing = _missing(rows, stacks[stack])
             lines.append(f"  {stack}: {where}" + (f"; none in {missing}" if missing else ""))
         lines += [f"    {site}" for site in delta["sites"]]
     heads = data["heads"]
