@@ -22,17 +22,16 @@ CASES = [
     "case", CASES, ids=lambda case: f"{case.operator.name}-{case.base}-{dict(case.options)}"
 )
 def test_forms_agree(case):
-    options = {key: value for key, value in case.options if key != "dropout"}
     spec = case.spec()
-    spec["deltas"][0] = {**spec["deltas"][0], **options}
-    spec["deltas"][0].pop("dropout", None)
     values = _values(spec, case)
     outputs = {
         forms: _outcome(spec, case, forms, values) for forms in ("inserted", "cheapest", "factored")
     }
     for forms in ("cheapest", "factored"):
         for found, wanted in zip(outputs[forms], outputs["inserted"], strict=True):
-            torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-10, msg=forms)
+            # Relative to the largest entry: some operators scale by hundreds, and entries near zero are sums of large ones.
+            bound = 1e-10 * max(1.0, wanted.abs().max().item())
+            assert (found - wanted).abs().max().item() <= bound, forms
 
 
 def _values(spec, case):
@@ -56,7 +55,8 @@ def _outcome(spec, case, forms, values):
     with apply(plan, rewrite(plan, forms), model, values.__getitem__):
         tokens = torch.arange(20).reshape(4, 5) % 10
         output = model(input_ids=tokens).last_hidden_state
-        output.sin().sum().backward()
+        weights = torch.linspace(-1, 1, output.numel(), dtype=torch.float64).view_as(output)
+        (output * weights).sum().backward()
         parameters = dict(model.named_parameters())
         return [
             output.detach(),
