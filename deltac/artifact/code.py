@@ -12,7 +12,7 @@ def code_files(rewriting: Rewriting) -> dict[str, bytes]:
     """File name → text, one file for each distinct region."""
     files = {}
     for number, (region, places) in enumerate(rewriting.by_region(), start=1):
-        original, sources = region.original, [region.source]
+        original, sources = region.original, [*filter(None, [region.constants]), region.source]
         if region.interior is not None:
             # The code for the first call of all, which is the one on shapes.
             before, after = region_class(region).delta_code[0]

@@ -99,6 +99,29 @@ def set_disabled(model: nn.Module, disabled: bool) -> None:
 
 
 @contextmanager
+def constants_kept(model: nn.Module) -> Iterator[None]:
+    """Inside, each region computes what depends on its parameters alone once, where no gradient is wanted.
+
+    For a scope in which no parameter changes: a tensor can't tell that its values were written to.
+    """
+    regions = [
+        module
+        for module in model.modules()
+        if getattr(type(module), "delta_region", None) and type(module).delta_region.constants
+    ]
+    if any(module.delta_kept is not None for module in regions):
+        yield  # an outer scope keeps them already
+        return
+    for module in regions:
+        module.delta_kept = []
+    try:
+        yield
+    finally:
+        for module in regions:
+            del module.delta_kept
+
+
+@contextmanager
 def _undo_on_error() -> Iterator[list[Undo]]:
     """Runs the steps back, last first, when the block fails."""
     undo: list[Undo] = []

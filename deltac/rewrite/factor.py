@@ -31,6 +31,10 @@ from deltac.rewrite.values import Values
 #: Tokens of a training step, for the choice of forms, where nothing else is said.
 TOKENS = 2048
 
+#: Which form of a weight delta is taken: the one that costs least, the one that follows W' = op(W) word for word, or
+#: one that the rules give, even where it costs more. All compute the same.
+Forms = Literal["cheapest", "inserted", "factored"]
+
 _LINEAR = {F.linear, torch._C._nn.linear}
 
 
@@ -39,7 +43,7 @@ def factor(
     weight: fx.Node,
     changed: fx.Node,
     placements: Sequence[Placement],
-    forms: Literal["cheapest", "inserted", "factored"] = "cheapest",
+    forms: Forms = "cheapest",
     tokens: int = TOKENS,
 ) -> None:
     """Rewrites every call that reads one new weight.
@@ -49,7 +53,7 @@ def factor(
         weight: the node of W, in the shape that operators see.
         changed: the node of W'.
         placements: the operators between the two, in order.
-        forms: `cheapest`, `factored` (use the rules even where they cost more) or `inserted` (only where they must be).
+        forms: which form is taken; with `inserted` the rules are used only where they must be.
         tokens: rows of the input in a training step.
 
     Raises:

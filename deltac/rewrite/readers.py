@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -26,7 +27,7 @@ class Linear:
         weight: the node of W, in the shape that operators see.
         expression: the expression of W'.
         values: makes the nodes of parameters.
-        inputs: what was made of the input, for each delta.
+        inputs: what was made of an input: its dtype, and what each delta's dropout leaves of it.
     """
 
     call: fx.Node
@@ -66,7 +67,11 @@ class Linear:
 
     def dtype(self, x: fx.Node) -> fx.Node:
         """The dtype of x, for the small factors: they are cast, never x."""
-        return self.graph.call_function(getattr, (x, "dtype"))
+        return self._once(".dtype", x, lambda: self.graph.call_function(getattr, (x, "dtype")))
+
+    def matrix_dtype(self) -> fx.Node:
+        """The dtype that matrices are cast to: the input's. Under autocast the calls that read them cast them again."""
+        return self.dtype(self.x())
 
     def vector(self, node: fx.Node, y: fx.Node) -> fx.Node:
         """A vector that scales the last dimension of y."""
@@ -83,7 +88,7 @@ class Linear:
         if form.reads_weight:
             own = self.graph.call_function(getattr, (self.weight, "dtype"))
             return self.original(x, bias, self.values.of(form.node, own))
-        return self._with_bias(self.dense(x, self.values.of(form.node, self.dtype(x))), bias)
+        return self._with_bias(self.dense(x, self.values.of(form.node, self.matrix_dtype())), bias)
 
     def _sum(self, form: Form, x: fx.Node, bias: fx.Node | None) -> fx.Node:
         total = None
@@ -157,11 +162,18 @@ class Linear:
         probability = placement.operator.input_dropout
         if not probability:
             return x
-        at = (placement.delta.name, x)
-        if at not in self.inputs:
+
+        def drop() -> fx.Node:
             training = self.graph.get_attr("training")
-            self.inputs[at] = self.graph.call_function(F.dropout, (x, probability, training))
-        return self.inputs[at]
+            return self.graph.call_function(F.dropout, (x, probability, training))
+
+        return self._once(placement.delta.name, x, drop)
+
+    def _once(self, label: str, x: fx.Node, make: Callable[[], fx.Node]) -> fx.Node:
+        """A node that belongs to an input and is made once."""
+        if (label, x) not in self.inputs:
+            self.inputs[label, x] = make()
+        return self.inputs[label, x]
 
     def _gated(self, y: fx.Node, x: fx.Node, placement: Placement) -> fx.Node:
         """σ(x gᵀ + c) · y."""

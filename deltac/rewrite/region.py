@@ -11,6 +11,7 @@ import inspect
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
 
 from deltac.rewrite.interior_region import Interior
@@ -30,6 +31,8 @@ class Region:
         source: its new forward.
         original: the text of the forward before, for the reader.
         added: own names of the delta's parameters that it reads.
+        constants: what the forward reads that depends on parameters alone, as a function of the module; None where
+            there is nothing of the kind.
         interior: what is done inside its forward, where that is no leaf and no module edge.
     """
 
@@ -38,6 +41,7 @@ class Region:
     original: str
     added: tuple[str, ...]
     interior: Interior | None = None
+    constants: Source | None = None
 
 
 @functools.cache
@@ -52,6 +56,15 @@ def region_class(region: Region) -> type[nn.Module]:
     def delta_base(self: nn.Module, args: tuple, kwargs: dict[str, Any]) -> Any:
         """The base's own forward."""
         return base.forward(self, *args, **kwargs)
+
+    def delta_constants(self: nn.Module) -> tuple:
+        """What depends on parameters alone: computed at each call, or once in a scope that keeps it."""
+        kept = self.delta_kept
+        if kept is None or torch.is_grad_enabled():
+            return region.constants.function(self)
+        if not kept:
+            kept.append(region.constants.function(self))
+        return kept[0]
 
     def reduce_ex(self: nn.Module, protocol: Any) -> tuple:
         """The class can't be imported: it is made again from the region."""
@@ -74,6 +87,8 @@ def region_class(region: Region) -> type[nn.Module]:
         "delta_region": region,
         "delta_disabled": False,
         "delta_base": delta_base,
+        "delta_constants": delta_constants,
+        "delta_kept": None,
         "extra_repr": extra_repr,
         "forward": forward,
     }

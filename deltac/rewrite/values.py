@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import fx
 
 from deltac.planning import Placement
+from deltac.rewrite.constants import mark_constant
 from deltac.rewrite.forms import is_view
 from deltac.rewrite.norms import with_cheap_norms
 from deltac.rewrite.weight_function import ancestors, subfunction, weight_function
@@ -43,6 +44,8 @@ class Values:
         function = weight_function(f"{placement.delta.name}_value", part)
         arguments = tuple(inputs.get(name) or self.graph.get_attr(name) for name in names)
         value = self.graph.call_function(function, arguments)
+        subject = next(iter(node.graph.nodes))
+        mark_constant(value, node.meta["value"].numel(), subject)
         return value if dtype is None else self.graph.call_method("to", (value, dtype))
 
     def _view(self, node: fx.Node, dtype: fx.Node | None) -> fx.Node:

@@ -29,7 +29,7 @@ def test_forms_agree(case):
     }
     for forms in ("cheapest", "factored"):
         for found, wanted in zip(outputs[forms], outputs["inserted"], strict=True):
-            # Relative to the largest entry: some operators scale by hundreds, and entries near zero are sums of large ones.
+            # Relative to the largest entry: some operators scale by hundreds, and small entries are sums of large ones.
             bound = 1e-10 * max(1.0, wanted.abs().max().item())
             assert (found - wanted).abs().max().item() <= bound, forms
 

@@ -1,0 +1,53 @@
+"""When two modules get the same code: a plan has hundreds of places, and few kinds of them."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+
+import torch
+from torch import nn
+
+from deltac.planning import Placement
+
+_PLAIN = (int, float, str, bool, type(None), torch.dtype)
+
+
+def alike(module: nn.Module, placements: Sequence[Placement]) -> Hashable | None:
+    """A key that is equal for modules with the same code; None where that can't be told.
+
+    The traced forward may hold any attribute of the module as a constant, so all of them count, and modules with others
+    than plain values, or with children, are not compared.
+    """
+    if any(placement.site.inside for placement in placements) or module._modules:
+        return None
+    values = {
+        name: value
+        for name, value in vars(module).items()
+        if not name.startswith("_") and name != "training"
+    }
+    if not all(_is_plain(value) for value in values.values()):
+        return None
+    tensors = (*module._parameters.items(), *module._buffers.items())
+    forms = tuple(
+        (name, None if value is None else (tuple(value.shape), value.dtype, type(value)))
+        for name, value in tensors
+    )
+    return (
+        type(module),
+        tuple(sorted(values.items(), key=lambda item: item[0])),
+        forms,
+        tuple(_operator_key(placement) for placement in placements),
+    )
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, tuple):
+        return all(map(_is_plain, value))
+    return isinstance(value, _PLAIN)
+
+
+def _operator_key(placement: Placement) -> Hashable:
+    site = placement.site
+    shapes = tuple((name, tuple(new.shape), new.dtype) for name, new in placement.every.items())
+    place = (site.kind, site.parameter, tuple(site.shape), site.layout, site.part, site.rows)
+    return (placement.delta.name, placement.operator, placement.dtype, site.dtype, place, shapes)

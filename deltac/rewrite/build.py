@@ -1,0 +1,118 @@
+"""The code of one module: trace it, insert the operators, then factor, fuse and fold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from torch import fx, nn
+
+from deltac.planning import Placement
+from deltac.rewrite.constants import hoist
+from deltac.rewrite.edge import edge_graph, with_first_output
+from deltac.rewrite.factor import Forms, factor
+from deltac.rewrite.fuse import fuse
+from deltac.rewrite.insert import insert_bias, insert_output, insert_weight
+from deltac.rewrite.interior_build import interior_region
+from deltac.rewrite.leaf import NotTraceableError, trace_leaf
+from deltac.rewrite.orient import orient
+from deltac.rewrite.region import PROLOGUE, Region
+from deltac.rewrite.source import drop_unused, source_of
+
+#: Is told the name of a pass and the graph after it.
+Passed = Callable[[str, fx.Graph], None]
+
+
+def build_region(
+    module: nn.Module, placements: list[Placement], forms: Forms, passed: Passed
+) -> Region:
+    """The code of one module.
+
+    Args:
+        module: the module, of the skeleton.
+        placements: the operators at it, in the order of the spec.
+        forms: which form of a weight delta is taken.
+        passed: is told the graph after each pass.
+
+    Raises:
+        NotTraceableError: its forward can't be traced, or doesn't read what the delta changes.
+        NotAdditiveError: dropout or a gate that no sum can hold.
+    """
+    if any(placement.site.inside for placement in placements):
+        return interior_region(module, placements)
+    weights = [placement for placement in placements if placement.site.kind == "weight"]
+    outputs = [placement for placement in placements if placement.site.kind == "activation"]
+    if weights:
+        graph = trace_leaf(module)
+        original = source_of(graph, "forward").text
+        passed("trace", graph)
+        _check_reads(graph, weights)
+        inserted = [
+            _insert(graph, name, [each for each in weights if each.site.parameter == name])
+            for name in dict.fromkeys(placement.site.parameter for placement in weights)
+        ]
+        passed("insert", graph)
+        for weight, changed, same in inserted:
+            factor(graph, weight, changed, same, forms)
+        end = next(node for node in graph.nodes if node.op == "output")
+        x, result = next(iter(graph.nodes)), end.args[0]
+        y = result
+    else:
+        graph, x, result, y = edge_graph()
+        original = (
+            f"def forward(self, *args, **kwargs):\n    ...  # {type(module).__name__}'s own\n"
+        )
+        end = None
+    with graph.inserting_before(end) if end is not None else graph.inserting_after():
+        for placement in outputs:
+            y = insert_output(graph, placement, x, y)
+        if end is None:
+            graph.output(graph.call_function(with_first_output, (result, y)))
+        else:
+            end.args = (y,)
+    drop_unused(graph)
+    passed("factor", graph)
+    fuse(graph)
+    passed("fuse", graph)
+    graph.lint()
+    _check_used(graph, placements)
+    constants = hoist(graph)
+    drop_unused(graph)
+    passed("fold", graph)
+    arguments = ", ".join(str(node.target) for node in graph.nodes if node.op == "placeholder")
+    return Region(
+        type(module),
+        source_of(graph, "forward", prologue=PROLOGUE.format(arguments=arguments)),
+        original,
+        tuple(placement.own_name(name) for placement in placements for name in placement.every),
+        constants=None if constants is None else source_of(constants, "constants"),
+    )
+
+
+def _insert(
+    graph: fx.Graph, name: str, placements: list[Placement]
+) -> tuple[fx.Node, fx.Node, list[Placement]]:
+    """Inserts all operators at one parameter: the nodes of W and W'."""
+    own = next(n for n in graph.nodes if n.op == "get_attr" and n.target == name)
+    weight = changed = orient(graph, own, placements[0].site)
+    for placement in placements:
+        changed = insert_weight(graph, placement, changed)
+        insert_bias(graph, placement)
+    return weight, changed, placements
+
+
+def _check_reads(graph: fx.Graph, weights: Iterable[Placement]) -> None:
+    read = {node.target for node in graph.nodes if node.op == "get_attr"}
+    for placement in weights:
+        if placement.site.parameter not in read:
+            raise NotTraceableError(f"its forward doesn't read '{placement.site.parameter}'")
+
+
+def _check_used(graph: fx.Graph, placements: Iterable[Placement]) -> None:
+    """Every delta parameter of the region must stand in its code: an operator that ignores one is at fault."""
+    read = {node.target for node in graph.nodes if node.op == "get_attr" and node.users}
+    for placement in placements:
+        for name in placement.every:
+            if placement.own_name(name) not in read:
+                raise NotTraceableError(
+                    f"{placement.delta.operator} declares '{name}' and never uses it"
+                )

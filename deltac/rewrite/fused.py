@@ -1,0 +1,54 @@
+"""Functions that generated code calls in the place of two: less to move, and less to keep for the backward pass."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+
+def add_product(y: torch.Tensor, h: torch.Tensor, b: torch.Tensor, scale: float) -> torch.Tensor:
+    """y + scale · h Bᵀ in one call; y: [..., out], h: [..., rank], b: [out, rank]. With B = 0 it is y, bit for bit."""
+    if y.dim() == 2:
+        return torch.addmm(y, h, b.t(), alpha=scale)
+    if y.dim() < 2:
+        return torch.add(y, F.linear(h, b), alpha=scale)
+    flat = torch.addmm(y.flatten(0, -2), h.flatten(0, -2), b.t(), alpha=scale)
+    return flat.view(y.shape)
+
+
+def dropped_linear(
+    x: torch.Tensor, a: torch.Tensor, probability: float, training: bool
+) -> torch.Tensor:
+    """dropout(x) Aᵀ; x: [..., in], a: [rank, in].
+
+    It keeps x itself for the backward pass, which other calls keep too, and one byte of mask for each element:
+    F.dropout would keep the dropped x and a mask of numbers.
+    """
+    if not training:
+        return F.linear(x, a)
+    if torch.is_autocast_enabled(x.device.type):
+        # The function below would meet other dtypes in its backward pass, which runs without autocast.
+        return F.linear(F.dropout(x, probability, training), a)
+    return _DroppedLinear.apply(x, a, probability)
+
+
+class _DroppedLinear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, a: torch.Tensor, probability: float) -> torch.Tensor:
+        kept = 1.0 - probability
+        mask = torch.empty_like(x, dtype=torch.bool).bernoulli_(kept)
+        ctx.save_for_backward(x, a, mask)
+        ctx.kept = kept
+        return F.linear(x * mask, a / kept)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        x, a, mask = ctx.saved_tensors
+        of_x = of_a = None
+        if ctx.needs_input_grad[0]:
+            of_x = (gradient @ (a / ctx.kept)) * mask
+        if ctx.needs_input_grad[1]:
+            of_a = gradient.flatten(0, -2).t() @ (x * mask).flatten(0, -2) / ctx.kept
+        return of_x, of_a, None
