@@ -22,6 +22,7 @@ from deltac.artifact.tensors import describe_files, tensor_files
 from deltac.diagnostics import DeltacError, Diagnostic, Problems
 from deltac.model.fold import shown
 from deltac.penalty import penalty_of
+from deltac.rewrite.apply import constants_kept
 from deltac.rewrite.fold import evaluate
 from deltac.rewrite.plain import plain_copy
 from deltac.state import DeltaState, showing, tensors
@@ -123,6 +124,16 @@ class Compiled:
             DeltacError: DLT707, such a parameter is offloaded, so its values can't be exchanged here.
         """
         with showing(self.model, "base"):
+            yield self.model
+
+    @contextmanager
+    def inference(self) -> Iterator[nn.Module]:
+        """Inside, there are no gradients, and what depends on the delta's parameters alone is computed once.
+
+        For forward passes one after the other, such as a decoding loop of one's own; `generate` does so itself. The
+        delta's parameters must not be changed inside: the change would not be seen.
+        """
+        with torch.no_grad(), constants_kept(self.model):
             yield self.model
 
     @contextmanager

@@ -14,6 +14,7 @@ from deltac.artifact.folder import write_into
 from deltac.compiled import Compiled
 from deltac.diagnostics import DeltacError, Diagnostic
 from deltac.penalty import check_paid, with_penalty
+from deltac.rewrite.apply import constants_kept
 
 
 @functools.cache
@@ -42,6 +43,11 @@ def root_class(base: type[PreTrainedModel], penalised: bool = False) -> type[Pre
         if is_main_process:
             write_into(Path(save_directory), Compiled(self).files(state_dict))
 
+    def generate(self: PreTrainedModel, *args: Any, **kwargs: Any) -> Any:
+        """The base's own, with what depends on the delta's parameters alone computed once for all tokens."""
+        with constants_kept(self):
+            return base.generate(self, *args, **kwargs)
+
     def reduce_ex(self: PreTrainedModel, protocol: Any) -> tuple:
         """The class can't be imported: it is made again from its base."""
         _, _, *state = base.__reduce_ex__(self, protocol)
@@ -55,6 +61,8 @@ def root_class(base: type[PreTrainedModel], penalised: bool = False) -> type[Pre
         "delta_root": True,
         "save_pretrained": save_pretrained,
     }
+    if hasattr(base, "generate"):
+        members["generate"] = functools.wraps(base.generate)(generate)
     if penalised:
         # Trainer then divides the loss, penalty and all, by the accumulation steps; a model that takes the number of
         # items divides its own part alone.

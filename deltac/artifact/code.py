@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from deltac.rewrite.interior_insert import OutputFunction
 from deltac.rewrite.pipeline import Rewriting
 from deltac.rewrite.region import region_class
@@ -34,3 +36,19 @@ def code_files(rewriting: Rewriting) -> dict[str, bytes]:
         ]
         files[f"code/{number:02d}_{region.base.__name__}.py"] = ("\n\n".join(parts) + "\n").encode()
     return files
+
+
+def write_passes(folder: Path, rewriting: Rewriting) -> None:
+    """Writes the code of each distinct region after each pass, `01_Linear/2_insert.py`.
+
+    A region that is made at the first call, inside a module's forward, has no passes.
+
+    Raises:
+        OSError: the folder can't be written.
+    """
+    for number, (region, places) in enumerate(rewriting.by_region(), start=1):
+        for step, (name, text) in enumerate(rewriting.passes.get(region, ()), start=1):
+            path = folder / f"{number:02d}_{region.base.__name__}" / f"{step}_{name}.py"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            title = f'"""After the pass {name!r}: {region.base.__name__} at {", ".join(places)}."""'
+            path.write_text(f"{title}\n\n{text}", encoding="utf-8")

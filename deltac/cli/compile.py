@@ -25,6 +25,11 @@ from deltac.cli._stdin import source_of
     help="Where to write; build/NAME without it.",
 )
 @click.option("--force", is_flag=True, help="Replace a folder that holds a trained delta.")
+@click.option(
+    "--dump-passes",
+    type=click.Path(file_okay=False),
+    help="A folder for the code of each distinct region after each pass, for those who want to see how it came about.",
+)
 @format_option
 @locked_option
 @remote_code
@@ -37,6 +42,7 @@ def command(
     spec: str,
     folder: str | None,
     force: bool,
+    dump_passes: str | None,
     form: str,
     locked: bool,
     trust_remote_code: bool,
@@ -49,6 +55,7 @@ def command(
     require_libraries()
     apply_settings(output)
     from deltac.api import initial_files, loaded_files
+    from deltac.artifact.code import write_passes
     from deltac.artifact.folder import check_writable, write_folder
     from deltac.model.weights import weight_bytes
     from deltac.prepare import prepare
@@ -74,6 +81,8 @@ def command(
     else:
         files = initial_files(prepared)
     write_folder(target, files)
+    if dump_passes:
+        write_passes(Path(dump_passes), prepared.rewriting)
     click.echo(render_report(prepared.plan, form))
     if form == "text":
         regions = sum(name.startswith("code/") for name in files)

@@ -23,14 +23,14 @@ Passed = Callable[[str, fx.Graph], None]
 
 
 def build_region(
-    module: nn.Module, placements: list[Placement], forms: Forms, passed: Passed
+    module: nn.Module, placements: list[Placement], choice: tuple[Forms, int], passed: Passed
 ) -> Region:
     """The code of one module.
 
     Args:
         module: the module, of the skeleton.
         placements: the operators at it, in the order of the spec.
-        forms: which form of a weight delta is taken.
+        choice: which form of a weight delta is taken, and the tokens of a training step.
         passed: is told the graph after each pass.
 
     Raises:
@@ -52,7 +52,7 @@ def build_region(
         ]
         passed("insert", graph)
         for weight, changed, same in inserted:
-            factor(graph, weight, changed, same, forms)
+            factor(graph, weight, changed, same, *choice)
         end = next(node for node in graph.nodes if node.op == "output")
         x, result = next(iter(graph.nodes)), end.args[0]
         y = result

@@ -28,9 +28,6 @@ from deltac.rewrite.readers import Addmm, Linear
 from deltac.rewrite.source import drop_unused
 from deltac.rewrite.values import Values
 
-#: Tokens of a training step, for the choice of forms, where nothing else is said.
-TOKENS = 2048
-
 #: Which form of a weight delta is taken: the one that costs least, the one that follows W' = op(W) word for word, or
 #: one that the rules give, even where it costs more. All compute the same.
 Forms = Literal["cheapest", "inserted", "factored"]
@@ -43,8 +40,8 @@ def factor(
     weight: fx.Node,
     changed: fx.Node,
     placements: Sequence[Placement],
-    forms: Forms = "cheapest",
-    tokens: int = TOKENS,
+    forms: Forms,
+    tokens: int,
 ) -> None:
     """Rewrites every call that reads one new weight.
 

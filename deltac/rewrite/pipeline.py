@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 
-from torch import nn
+from torch import fx, nn
 
 from deltac.diagnostics import Problems
 from deltac.model.fold import fold, shown
@@ -17,6 +17,7 @@ from deltac.rewrite.factor import Forms
 from deltac.rewrite.leaf import NotTraceableError
 from deltac.rewrite.region import Region
 from deltac.rewrite.source import source_of
+from deltac.rewrite.weight_function import WeightFunction
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,8 @@ def rewrite(plan: Plan, forms: Forms = "cheapest") -> Rewriting:
     for path, placements in by_module.items():
         module = plan.graph.model.get_submodule(path)
         try:
-            regions[path] = _built(module, placements, forms, made, passes)
+            tokens = plan.spec.tokens_per_step
+            regions[path] = _built(module, placements, (forms, tokens), made, passes)
         except (NotTraceableError, NotAdditiveError) as error:
             code = "DLT503" if isinstance(error, NotTraceableError) else "DLT506"
             # One line for all modules alike, not one for each layer.
@@ -84,7 +86,7 @@ def rewrite(plan: Plan, forms: Forms = "cheapest") -> Rewriting:
 def _built(
     module: nn.Module,
     placements: list[Placement],
-    forms: Forms,
+    choice: tuple[Forms, int],
     made: dict[Hashable, Region],
     passes: dict[Region, tuple[tuple[str, str], ...]],
 ) -> Region:
@@ -93,12 +95,13 @@ def _built(
     if key is not None and key in made:
         return made[key]
     texts: list[tuple[str, str]] = []
-    region = build_region(
-        module,
-        placements,
-        forms,
-        lambda name, graph: texts.append((name, source_of(graph, "forward").text)),
-    )
+
+    def passed(name: str, graph: fx.Graph) -> None:
+        source = source_of(graph, "forward")
+        helpers = [v.source.text for _, v in source.names if isinstance(v, WeightFunction)]
+        texts.append((name, "\n".join([*helpers, source.text])))
+
+    region = build_region(module, placements, choice, passed)
     passes.setdefault(region, tuple(texts))
     if key is not None:
         made[key] = region

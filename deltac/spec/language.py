@@ -268,6 +268,14 @@ SPEC: dict[str, Any] = {
                 "default": 0,
             },
             "budget": _BUDGET,
+            "tokens_per_step": {
+                "description": "Tokens of a training step (batch × length), to choose the cheapest of the equal forms "
+                "of the generated code. It changes no result.",
+                "type": "integer",
+                "minimum": 1,
+                "maximum": 2**31 - 1,
+                "default": 2048,
+            },
         },
         patternProperties={
             "^x-": {"description": "A place for anchors (`&name`); read only through `*name`."}

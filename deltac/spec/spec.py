@@ -123,6 +123,7 @@ class Spec:
     document: Document
     description: str = ""
     settings: Settings | None = None
+    tokens_per_step: int = 2048
 
     def span(self, path: Sequence[str | int] = ()) -> Span:
         """The place of a value; of its nearest parent where the document holds none."""
@@ -147,6 +148,7 @@ def build(document: Document) -> Spec:
         budget=_budget(data["budget"]) if "budget" in data else None,
         document=document,
         description=data.get("description", ""),
+        tokens_per_step=data.get("tokens_per_step", 2048),
     )
 
 

@@ -205,7 +205,7 @@ def check_base_untouched(case: Case) -> None:
     compiled = deltac.compile(case.spec(), model=model)
     assert same(before, {name: dict(model.named_parameters())[name] for name in before})
     perturbed(compiled)
-    optimizer = torch.optim.SGD(compiled.parameter_groups(lr=0.1))
+    optimizer = torch.optim.SGD(compiled.parameter_groups(lr=1e-3))
     loss(model.train()).backward()
     optimizer.step()
     model.eval()
