@@ -7,6 +7,7 @@ from collections.abc import Collection, Hashable, Iterable, Mapping
 
 #: A block's number. "07" is a name: as a number it would come back as 7.
 _NUMBER = re.compile("0|[1-9][0-9]*")
+_INSIDE = re.compile(r"(?<=\d)\[")
 
 
 def fold(paths: Iterable[str]) -> list[str]:
@@ -23,14 +24,19 @@ def fold_values(values: Mapping[str, Hashable]) -> list[tuple[str, Hashable]]:
 
     >>> fold_values({"h.0.q": 1, "h.1.q": 1, "h.2.q": 7})
     [('h.{0-1}.q', 1), ('h.2.q', 7)]
+
+    A place inside a block follows its number: it counts as a segment.
+
+    >>> fold(["h.0[attn]", "h.1[attn]"])
+    ['h.{0-1}[attn]']
     """
     rows: list[tuple[tuple[str, ...], Hashable]] = [
-        (tuple(path.split(".")), value) for path, value in values.items()
+        (tuple(_INSIDE.sub(".[", path).split(".")), value) for path, value in values.items()
     ]
     depth = max((len(segments) for segments, _ in rows), default=0)
     for position in reversed(range(depth)):
         rows = _fold_at(position, rows)
-    return [(".".join(segments), value) for segments, value in rows]
+    return [(".".join(segments).replace(".[", "["), value) for segments, value in rows]
 
 
 def _fold_at(

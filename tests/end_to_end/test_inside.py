@@ -11,6 +11,7 @@ import torch
 from torch.nn import functional as F
 
 import deltac
+from deltac.model.fold import fold
 
 ADAPTER = {
     "name": "bottle",
@@ -173,6 +174,12 @@ def test_both_sums_of_a_layer_have_their_own_names():
     assert "model.layers.0.bottle_self_attn_down" in names
     sites = {row["site"] for row in delta.manifest["tensors"]}
     assert sites == {"model.layers.0", "model.layers.0[self_attn]"}
+
+
+def test_sums_of_all_layers_stand_on_one_line():
+    delta = deltac.plan(tiny.spec("llama", ADAPTER | {"target": {"role": "attention"}}))
+    lock = fold(placement.site.path for placement in delta.placements)
+    assert lock == ["model.layers.{0-2}[self_attn]"]
 
 
 def test_the_code_shows_the_forward_before_and_after():
