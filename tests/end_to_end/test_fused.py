@@ -57,6 +57,16 @@ MODELS = {
         "model.layers.0.self_attn.qkv_proj",
         _one_after_another([32, 16, 16]),
     ),
+    "falcon": (
+        {"model_type": "falcon", **SMALL, "new_decoder_architecture": True, "num_kv_heads": 2},
+        "transformer.h.0.self_attention.query_key_value",
+        _by_head(2, [16, 8, 8]),
+    ),
+    "falcon, one key for all": (
+        {"model_type": "falcon", **SMALL, "new_decoder_architecture": False, "multi_query": True},
+        "transformer.h.0.self_attention.query_key_value",
+        _one_after_another([32, 8, 8]),
+    ),
     "codegen": (
         {"model_type": "codegen", "n_layer": 2, "n_embd": 64, "n_head": 4, "rotary_dim": 8, "n_positions": 64,
          "vocab_size": 67, "bos_token_id": 1, "eos_token_id": 2},
