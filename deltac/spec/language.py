@@ -65,8 +65,7 @@ ROLES = (
     ),
     *(f"mlp{part}" for part in ("", ".gate", ".up", ".down", ".gate-up")),
     *("moe.router", "moe.experts.gate", "moe.experts.up", "moe.experts.down"),
-    *("mixer", "mixer.in", "mixer.out"),
-    *("linear", "norm", "embedding", "head"),
+    *("mixer", "mixer.in", "mixer.out", "linear", "norm", "embedding", "head"),
 )
 #: What a stack of blocks can be called by; `deltac.model.stacks` finds out.
 STACKS = ("encoder", "decoder", "text", "vision", "audio")
@@ -145,8 +144,7 @@ _DELTA = {
             "default": False,
         },
         "tied": {
-            "description": "For a weight that is one tensor under several names: the change is seen "
-            "by all of its readers (both), or by the named one alone (untie).",
+            "description": "Who sees the change of a tied weight: both readers, or the named one.",
             "enum": ["both", "untie"],
         },
         "dtype": {
