@@ -27,6 +27,7 @@ _META = {
     "_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version", "id2label", "label2id",
     "use_cache", "output_attentions", "output_hidden_states", "return_dict", "problem_type",
     "gradient_checkpointing", "_attn_implementation", "attn_implementation", "tokenizer_class", "name_or_path",
+    "quantization_config",
 }  # fmt: skip
 
 

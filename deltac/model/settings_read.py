@@ -17,7 +17,7 @@ def declared(config: PreTrainedConfig) -> set[str]:
     """The settings of a config's class."""
     fields = dataclasses.fields(config) if dataclasses.is_dataclass(config) else ()
     names = {*(field.name for field in fields), *config.to_dict(), *config.attribute_map}
-    return {*names, "num_labels"} - {"model_type", "transformers_version"}
+    return {*names, "num_labels", "quantization_config"} - {"model_type", "transformers_version"}
 
 
 def read_by_models(config: PreTrainedConfig) -> set[str]:

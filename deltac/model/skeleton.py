@@ -11,6 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from deltac.diagnostics import DeltacError, Diagnostic
+from deltac.model.opaque import as_plain, opaque_form, quantization_of, to_be_quantized
 
 
 def build_skeleton(
@@ -25,6 +26,10 @@ def build_skeleton(
         # On the meta device first, as from_pretrained does: some classes ask for a value while they are built.
         with torch.device("meta"):
             model = cls._from_config(for_shapes(config), dtype=config.dtype)
+        for module in to_be_quantized(model, config):
+            module.delta_opaque = quantization_of(config)
+        if hasattr(config, "quantization_config"):
+            model.config.quantization_config = config.quantization_config
     except (ValueError, TypeError, AttributeError, RuntimeError, KeyError, ImportError) as error:
         message = (
             f"{cls.__name__} can't be built from this config: {' '.join(str(error).split())[:300]}"
@@ -45,6 +50,12 @@ def skeleton_of(model: nn.Module) -> tuple[nn.Module, FakeTensorMode]:
         memo[id(tensor)] = fake
     # deepcopy looks each tensor up in the memo, so it copies the structure and takes the fakes for the values.
     skeleton = copy.deepcopy(model, memo).eval()
+    for path, module in model.named_modules():
+        if form := opaque_form(module):
+            with mode:
+                plain = as_plain(module, model.dtype)
+            plain.delta_opaque = form
+            skeleton.set_submodule(path, plain.eval())
     if isinstance(skeleton, PreTrainedModel) and skeleton._can_set_experts_implementation():
         # The grouped product of mixtures of experts asks for values; the batched one runs on shapes.
         skeleton.set_experts_implementation("batched_mm")
@@ -55,4 +66,6 @@ def for_shapes(config: PreTrainedConfig) -> PreTrainedConfig:
     """A copy of a config with the default attention: its kernel need not be installed where only shapes count."""
     own = copy.deepcopy(config)
     own._attn_implementation = None
+    if hasattr(own, "quantization_config"):
+        del own.quantization_config  # its library need not be installed
     return own

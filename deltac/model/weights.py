@@ -136,12 +136,20 @@ def content_hash(model: nn.Module, names: list[str]) -> str | None:
         parameter = parameters[name]
         if parameter.device.type == "meta":
             return None
-        flat = parameter.detach().reshape(-1)
-        step = max(1, flat.numel() // SAMPLE)
-        sample = flat[::step][:SAMPLE].to("cpu").contiguous()
-        digest.update(name.encode())
-        digest.update(sample.view(torch.uint8).numpy().tobytes())
+        for tensor in _parts(parameter.data):
+            flat = tensor.detach().reshape(-1)
+            step = max(1, flat.numel() // SAMPLE)
+            sample = flat[::step][:SAMPLE].to("cpu").contiguous()
+            digest.update(name.encode())
+            digest.update(sample.view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def _parts(tensor: torch.Tensor) -> list[torch.Tensor]:
+    """The plain tensors that hold a value: one, but for a quantized weight of a class of its own."""
+    if type(tensor).__module__.startswith("torch.") or not hasattr(tensor, "__tensor_flatten__"):
+        return [tensor]
+    return [getattr(tensor, name) for name in tensor.__tensor_flatten__()[0]]
 
 
 def _missing_in_checkpoint(

@@ -14,6 +14,7 @@ from deltac.rewrite.fuse import fuse
 from deltac.rewrite.insert import insert_bias, insert_output, insert_weight
 from deltac.rewrite.interior_build import interior_region
 from deltac.rewrite.leaf import NotTraceableError, trace_leaf
+from deltac.rewrite.opaque import check_additive, keep_base_call
 from deltac.rewrite.orient import orient
 from deltac.rewrite.region import PROLOGUE, Region
 from deltac.rewrite.source import drop_unused, source_of
@@ -36,6 +37,7 @@ def build_region(
     Raises:
         NotTraceableError: its forward can't be traced, or doesn't read what the delta changes.
         NotAdditiveError: dropout or a gate that no sum can hold.
+        OpaqueWeightError: more than a sum on a quantized weight.
     """
     if any(placement.site.inside for placement in placements):
         return interior_region(module, placements)
@@ -46,6 +48,10 @@ def build_region(
         original = source_of(graph, "forward").text
         passed("trace", graph)
         _check_reads(graph, weights)
+        opaque = getattr(module, "delta_opaque", "")
+        if opaque:
+            check_additive(weights, opaque)
+            choice = ("factored", choice[1])
         inserted = [
             _insert(graph, name, [each for each in weights if each.site.parameter == name])
             for name in dict.fromkeys(placement.site.parameter for placement in weights)
@@ -53,6 +59,8 @@ def build_region(
         passed("insert", graph)
         for weight, changed, same in inserted:
             factor(graph, weight, changed, same, *choice)
+        if opaque:
+            keep_base_call(graph, opaque)
         end = next(node for node in graph.nodes if node.op == "output")
         x, result = next(iter(graph.nodes)), end.args[0]
         y = result

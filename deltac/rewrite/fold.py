@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
+from torch import nn
 
 from deltac.planning import Placement, Plan
 from deltac.rewrite.insert import changes_bias
@@ -100,7 +101,7 @@ def fold_of(plan: Plan) -> Fold:
         site, delta = placement.site, placement.delta.name
         if placement.tunes:
             tuned.setdefault(delta, []).append(plan.graph.tied.get(site.tensor, site.tensor))
-        elif reason := _reason(placement):
+        elif reason := _reason(placement, plan.graph.model.get_submodule(site.module)):
             blocked.setdefault(delta, {}).setdefault(reason, []).append(site.path)
         else:
             full = {placement.own_name(each): placement.full_name(each) for each in placement.every}
@@ -160,8 +161,10 @@ def _changed(
     return value.to(own.dtype).contiguous()
 
 
-def _reason(placement: Placement) -> str:
+def _reason(placement: Placement, module: nn.Module) -> str:
     """Why no W' can take the place of W; empty where one can."""
+    if placement.site.kind == "weight" and (form := getattr(module, "delta_opaque", "")):
+        return f"its weight is kept as {form}, which no sum can be written to"
     if placement.site.kind == "activation" and placement.operator.site == "parameter":
         return "the model's class has no place for what it adds there"
     if placement.site.kind not in ("weight", "parameter"):

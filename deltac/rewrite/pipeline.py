@@ -15,6 +15,7 @@ from deltac.rewrite.build import build_region
 from deltac.rewrite.expression import NotAdditiveError
 from deltac.rewrite.factor import Forms
 from deltac.rewrite.leaf import NotTraceableError
+from deltac.rewrite.opaque import OpaqueWeightError
 from deltac.rewrite.region import Region
 from deltac.rewrite.source import source_of
 from deltac.rewrite.weight_function import WeightFunction
@@ -40,6 +41,9 @@ class Rewriting:
         return [(region, fold(found)) for region, found in paths.items()]
 
 
+_CODES = {NotTraceableError: "DLT503", NotAdditiveError: "DLT506", OpaqueWeightError: "DLT510"}
+
+
 def rewrite(plan: Plan, forms: Forms = "cheapest") -> Rewriting:
     """Generates the code of a plan from its skeleton; changes nothing.
 
@@ -48,7 +52,8 @@ def rewrite(plan: Plan, forms: Forms = "cheapest") -> Rewriting:
         forms: which form of the code; for those who compare them.
 
     Raises:
-        DeltacError: DLT503 (not traceable), DLT506 (dropout that no sum can hold), DLT815 (an operator's own fault).
+        DeltacError: DLT503 (not traceable), DLT506 (dropout that no sum can hold), DLT510 (a quantized
+            weight that more than a sum would change), DLT815 (an operator's own fault).
     """
     problems = Problems()
     by_module: dict[str, list[Placement]] = {}
@@ -64,8 +69,8 @@ def rewrite(plan: Plan, forms: Forms = "cheapest") -> Rewriting:
         try:
             tokens = plan.spec.tokens_per_step
             regions[path] = _built(module, placements, (forms, tokens), made, passes)
-        except (NotTraceableError, NotAdditiveError) as error:
-            code = "DLT503" if isinstance(error, NotTraceableError) else "DLT506"
+        except (NotTraceableError, NotAdditiveError, OpaqueWeightError) as error:
+            code = _CODES[type(error)]
             # One line for all modules alike, not one for each layer.
             key = (code, placements[0].delta.name, f"{type(module).__name__}: {error}")
             failed.setdefault(key, []).append(placements[0])

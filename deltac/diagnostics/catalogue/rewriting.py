@@ -53,4 +53,12 @@ CODES = (
         "own. The message shows the line of the model's source. Choose a place that is the output of a module.",
         exit=2,
     ),
+    Code(
+        "DLT510",
+        "opaque-weight",
+        "The weight is quantized: its module alone can multiply with it. A delta can act there if it adds something "
+        "that doesn't depend on the weight, as LoRA does.",
+        wrong="{operator: dora, target: {module: q_proj}}  # quantized to 4 bits",
+        right="{operator: lora, target: {module: q_proj}}",
+    ),
 )
