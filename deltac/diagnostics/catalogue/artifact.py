@@ -80,8 +80,8 @@ CODES = (
         "DLT731",
         "not-mergeable",
         "A delta can't be merged into the base's weights: what it computes depends on more than parameters (it acts on "
-        "activations, or has a gate), or the weight is quantized (dequantize the base before compiling). The others can: "
-        "`deltac merge --partial`, in Python `deltac.merge_partly`.",
+        "activations, or has a gate), or the weight is quantized (dequantize the base before compiling). The others "
+        "can: `deltac merge --partial`, in Python `deltac.merge_partly`.",
     ),
     _code(
         "DLT732",
