@@ -60,8 +60,10 @@ def command(
     from deltac.partial import merged_base, rest_on
 
     target, rest_folder = Path(folder), Path(f"{folder.rstrip('/')}-rest")
-    sources = filter(None, [artifact, read_manifest(Path(artifact))["base"]["source"]])
-    check_model_folder(target, overwrite=force, needed=map(Path, sources))
+    needed = [Path(artifact)]
+    if source := read_manifest(Path(artifact))["base"]["source"]:
+        needed.append(Path(artifact) / Path(source).expanduser())
+    check_model_folder(target, overwrite=force, needed=needed)
     compiled = load(artifact, trust_remote_code=trust_remote_code)
     stay = compiled.unmergeable()
     if partial and stay:
@@ -79,8 +81,8 @@ def command(
             base.save_pretrained(made)
         size = sum(file.stat().st_size for file in made.iterdir())
         if stay:
-            source = target.as_posix() if target.is_absolute() else f"./{target.as_posix()}"
-            files = rest_on(base, compiled, source).files()
+            # Folders in an artifact's spec start from the artifact, and the two lie side by side.
+            files = rest_on(base, compiled, f"../{target.resolve().name}").files()
     if stay:
         write_folder(rest_folder, files)
     for line in _report(compiled.manifest, stay):

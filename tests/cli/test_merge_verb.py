@@ -72,7 +72,7 @@ def test_the_rest_lies_beside_the_merged_base():
         "wrote      merged-rest",
     ]
     rest = library.load("merged-rest")
-    assert rest.manifest["base"]["source"] == "./merged"
+    assert rest.manifest["base"]["source"] == "../merged"
     assert rest.is_trained
     assert rest.checked == ("structure", "weights")
     expected = logits(library.load("mixed").model)
