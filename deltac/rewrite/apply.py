@@ -67,6 +67,11 @@ def apply(
     check_applicable(plan, rewriting, model)
     trainable = {*plan.tuned(), *(head.name for head in plan.heads)}
     made = {name: value_of(name) for name, *_ in plan.added()}
+    borrowed: dict[str, dict[str, str]] = {}
+    for placement in plan.placements:
+        for path, _, own in (placement.full_name(n).rpartition(".") for n in placement.every):
+            if path != placement.site.module:
+                borrowed.setdefault(placement.site.module, {})[own] = path
     with _undo_on_error() as undo:
         for name, parameter in model.named_parameters():
             undo.append(_restorer(parameter, parameter.requires_grad))
@@ -74,8 +79,15 @@ def apply(
         for path, region in rewriting.regions.items():
             module = model.get_submodule(path)
             undo.append(class_restorer(module))
+            owners = borrowed.get(path, {})
             # An opaque linear was planned on a plain one; its code calls the forward of whatever class there is.
-            module.__class__ = region_class(replace(region, base=type(module)))
+            module.__class__ = region_class(replace(region, base=type(module)), tuple(owners))
+            if owners:
+                # Past nn.Module's registration: each tensor stays its owner's alone, whoever exchanges it there.
+                undo.append(_remover(vars(module), "delta_owners"))
+                vars(module)["delta_owners"] = {
+                    own: model.get_submodule(where) for own, where in owners.items()
+                }
         for name, _, _, new in plan.added():
             path, _, key = name.rpartition(".")
             module = model.get_submodule(path)
@@ -83,13 +95,6 @@ def apply(
             undo.append(_remover(module._parameters, key))
             value = made[name] if made[name].device == device else made[name].to(device)
             module.register_parameter(key, nn.Parameter(value, requires_grad=new.trainable))
-        for placement in plan.placements:
-            module = model.get_submodule(placement.site.module)
-            for path, _, own in (placement.full_name(n).rpartition(".") for n in placement.every):
-                if path != placement.site.module:
-                    # A reference past nn.Module's registration: the tensor stays its owner's alone.
-                    undo.append(_remover(vars(module), own))
-                    vars(module)[own] = model.get_submodule(path)._parameters[own]
         yield undo
 
 

@@ -17,7 +17,7 @@ from deltac.model.skeleton import build_skeleton
 
 #: Marks of classes that deltac made, and what it keeps on the object of a module.
 OWN_CLASSES = ("delta_region", "delta_root")
-OWN_ATTRIBUTES = ("delta_state", "delta_disabled", "save_pretrained")
+OWN_ATTRIBUTES = ("delta_state", "delta_disabled", "delta_owners", "save_pretrained")
 
 
 def plain_copy(
@@ -96,8 +96,6 @@ def _strip(module: nn.Module, path: str, added: Collection[str]) -> None:
         where, _, own = name.rpartition(".")
         if where == path:
             del module._parameters[own]
-        else:
-            vars(module).pop(own, None)  # a reference to a tensor that another module owns
     for name in OWN_ATTRIBUTES:
         vars(module).pop(name, None)
 

@@ -44,9 +44,13 @@ class Region:
     constants: Source | None = None
 
 
+def region_class(region: Region, borrowed: tuple[str, ...] = ()) -> type[nn.Module]:
+    """The subclass of `region.base` that runs the region's code; `borrowed` names what is another module's."""
+    return _region_class(region, borrowed)
+
+
 @functools.cache
-def region_class(region: Region) -> type[nn.Module]:
-    """The subclass of `region.base` that runs the region's code."""
+def _region_class(region: Region, borrowed: tuple[str, ...]) -> type[nn.Module]:
     base = region.base
     names = (*region.source.names, ("base_forward", base.forward))
     forward = Source(region.source.text, names, "forward").function
@@ -69,7 +73,7 @@ def region_class(region: Region) -> type[nn.Module]:
     def reduce_ex(self: nn.Module, protocol: Any) -> tuple:
         """The class can't be imported: it is made again from the region."""
         _, _, *state = base.__reduce_ex__(self, protocol)
-        return (new_module, (region,), *state)
+        return (new_module, (region, borrowed), *state)
 
     def extra_repr(self: nn.Module) -> str:
         """The base's own line, with the delta's parameters."""
@@ -94,10 +98,16 @@ def region_class(region: Region) -> type[nn.Module]:
     }
     if region.interior is not None:
         members |= {"delta_variants": [], "delta_code": []}
+    members |= {name: _of_owner(name) for name in borrowed}
     return type(base.__name__, (base,), members)
 
 
-def new_module(region: Region) -> nn.Module:
+def _of_owner(name: str) -> property:
+    """A parameter of another module, read there: FSDP and `load_state_dict(assign=True)` exchange it."""
+    return property(lambda self: self.delta_owners[name]._parameters[name])
+
+
+def new_module(region: Region, borrowed: tuple[str, ...] = ()) -> nn.Module:
     """An empty module of the region's class; pickle and deepcopy fill it."""
-    cls = region_class(region)
+    cls = region_class(region, borrowed)
     return cls.__new__(cls)

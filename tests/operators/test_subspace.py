@@ -150,3 +150,15 @@ def test_torch_compile_in_one_graph():
     with torch.no_grad():
         found = fast(**tiny.inputs(compiled.model)).logits
     torch.testing.assert_close(found, tiny.logits(compiled.model))
+
+
+def test_a_vector_exchanged_at_the_root_is_exchanged_for_all():
+    compiled = _compiled(dimension=5)
+    model, before = compiled.model, _output(compiled.model)
+    other = {name: value.clone() for name, value in model.state_dict().items()}
+    other["d_z"] *= 2
+    model.load_state_dict(other, assign=True)
+    after = _output(model)
+    assert not torch.equal(after, before)
+    after.pow(2).sum().backward()
+    assert model.get_parameter("d_z").grad.any()
