@@ -99,17 +99,25 @@ def call(self: nn.Module, *values: Any) -> Any:
         DeltacError: DLT508 where there is no code for such a call and none can be made.
     """
     for accepts, run in self.delta_variants:
-        if accepts(self, *values):
+        if _accepted(accepts, self, values):
             return run(self, *values)
-    if not torch.compiler.is_dynamo_compiling():
-        return add_variant(self, values)[1](self, *values)
-    # torch.compile can't follow the tracer: it runs beside it, on the forms of the arguments.
     made = None
-    comptime(_make_while_compiling)  # sets `made`
+    if torch.compiler.is_dynamo_compiling():
+        # torch.compile can't follow the tracer: it runs beside it, on the forms of the arguments.
+        comptime(_make_while_compiling)  # sets `made`
+    else:
+        made = add_variant(self, values)
     accepts, run = made
-    if not accepts(self, *values):
+    if not _accepted(accepts, self, values):
         raise RuntimeError("the code that was made for this call doesn't accept it")
     return run(self, *values)
+
+
+def _accepted(accepts: Callable[..., bool], self: nn.Module, values: tuple) -> bool:
+    try:
+        return accepts(self, *values)
+    except (AttributeError, LookupError):  # a part of a cache that this call's cache doesn't have
+        return False
 
 
 def add_variant(module: nn.Module, values: Sequence[Any]) -> Pair:
@@ -133,8 +141,12 @@ def add_variant(module: nn.Module, values: Sequence[Any]) -> Pair:
 def _make_while_compiling(context: Any) -> None:
     """Sets the local variable `made` of the function that torch.compile is following to the code for its call."""
     tx = context._ComptimeContext__tx
-    module, values = (_example(tx.symbolic_locals[name]) for name in ("self", "values"))
-    pair = add_variant(module, values)
+    module = _example(tx.symbolic_locals["self"])
+    try:
+        values = _example(tx.symbolic_locals["values"])
+        pair = add_variant(module, values)
+    except InteriorError as error:
+        raise refusal(type(module).delta_region.base, error) from error
     tx.symbolic_locals["made"] = SourcelessBuilder.create(tx, pair)
 
 
@@ -156,4 +168,10 @@ def _example(variable: Any) -> Any:
         return variable.python_type()(_example(item) for item in variable.items)
     if variable.is_python_constant():
         return variable.as_python_constant()
+    if variable.source is None and not isinstance(variable.value, nn.Module):
+        name = type(variable.value).__name__
+        raise InteriorError(
+            f"torch.compile has only begun to make the {name} that it is given; call the model once without "
+            "torch.compile before"
+        )
     return variable.value

@@ -45,7 +45,7 @@ class Recorder(Arguments, TorchFunctionMode):
         for name, value in zip(
             ("is_autocast_enabled", "get_autocast_dtype"), self._autocast, strict=True
         ):
-            if name == "is_autocast_enabled" or self._autocast[0]:
+            if self._autocast[1] is not None and (name[:2] == "is" or self._autocast[0]):
                 self.entry.guard(f"torch.{name}({device.type!r}) is {value}")
 
     @property
@@ -119,7 +119,10 @@ class Recorder(Arguments, TorchFunctionMode):
 
     def _autocast_now(self) -> tuple:
         kind = self.device.type
-        return torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
+        try:
+            return torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
+        except RuntimeError:  # a device without autocast
+            return False, None
 
     # --- leaves
 
