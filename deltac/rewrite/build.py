@@ -52,13 +52,11 @@ def build_region(
         if opaque:
             check_additive(weights, opaque)
             choice = ("factored", choice[1])
-        inserted = [
-            _insert(graph, name, [each for each in weights if each.site.parameter == name])
-            for name in dict.fromkeys(placement.site.parameter for placement in weights)
-        ]
-        passed("insert", graph)
-        for weight, changed, same in inserted:
-            factor(graph, weight, changed, same, *choice)
+        for name in dict.fromkeys(placement.site.parameter for placement in weights):
+            same = [each for each in weights if each.site.parameter == name]
+            inserted = _insert(graph, name, same)
+            passed("insert", graph)
+            factor(graph, *inserted, *choice)
         if opaque:
             keep_base_call(graph, opaque)
         end = next(node for node in graph.nodes if node.op == "output")
