@@ -13,18 +13,11 @@ if TYPE_CHECKING:
 
 _ADD = {"add", "add_", "__add__", "__radd__", "__iadd__"}
 _KEEPS_MEANING = {
-    "dropout",
-    "to",
-    "float",
-    "type_as",
-    "contiguous",
-    "view",
-    "reshape",
-    "clone",
-    "_item",
-    "mul",
-    "__getitem__",
-}
+    "dropout", "to", "float", "type_as", "contiguous", "view", "reshape", "clone", "_item", "mul", "mul_", "__mul__",
+    "div", "div_", "truediv", "__truediv__", "__getitem__", "permute", "transpose",
+}  # fmt: skip
+#: Values looked at before a sum for where the residual comes from: it enters the block not far before.
+_NEAR = 3000
 
 
 @dataclass(frozen=True)
@@ -62,17 +55,13 @@ def residual_after(graph: ModelGraph, path: str) -> Residual | None:
 
 def model_sum_after(graph: ModelGraph, output: fx.Node) -> fx.Node | None:
     """The sum of a value of the run and a residual; a norm may stand between, as at the end of some sub-layers."""
-    place = graph.stack_at(output.meta.get("scope"))
 
     def norm(node: fx.Node) -> bool:
         info = graph.modules.get(node.meta.get("scope") or "")
         name = getattr(node.target, "__name__", "")
         return name in ("layer_norm", "rms_norm") or (info is not None and info.layout == "norm")
 
-    def within(node: fx.Node) -> bool:
-        return place is None or graph.stack_at(node.meta.get("scope")) == place
-
-    return sum_after(output, passes=norm, within=within)
+    return sum_after(output, passes=norm)
 
 
 def sum_after(
@@ -80,7 +69,6 @@ def sum_after(
     *,
     passes: Callable[[fx.Node], bool] = lambda node: False,
     inside: bool = False,
-    within: Callable[[fx.Node], bool] = lambda node: True,
 ) -> fx.Node | None:
     """The sum of a value and a residual, None where there is none.
 
@@ -88,9 +76,8 @@ def sum_after(
         output: the node of the value.
         passes: which other nodes lead from the value to the sum, beside dropout and the like.
         inside: whether the graph is of one forward: there, what the forward is given counts as a residual too.
-        within: where to look for what the value was computed from; what enters there counts.
     """
-    ancestors = _ancestors(output, within)
+    ancestors = _ancestors(output)
     frontier, seen = [output], {output}
     while frontier:
         node = frontier.pop(0)
@@ -123,21 +110,19 @@ def _carries(operand: fx.Node, ancestors: set[fx.Node], *, inside: bool) -> bool
     while not enters(operand):
         if _name(operand) in _ADD:
             return any(enters(each) for each in operand.all_input_nodes)
-        if _name(operand) not in _KEEPS_MEANING or not operand.all_input_nodes:
+        inputs = [x for x in operand.all_input_nodes if x.op != "get_attr"]
+        if _name(operand) not in _KEEPS_MEANING or not inputs:
             return False
-        operand = operand.all_input_nodes[0]
+        operand = inputs[0]
     return True
 
 
-def _ancestors(node: fx.Node, within: Callable[[fx.Node], bool]) -> set[fx.Node]:
-    found: set[fx.Node] = set()
-    stack = [node]
-    while stack:
-        each = stack.pop()
-        if not within(each):
-            continue
-        for parent in each.all_input_nodes:
-            if parent not in found and parent.op != "get_attr":
-                found.add(parent)
-                stack.append(parent)
-    return found
+def _ancestors(node: fx.Node) -> set[fx.Node]:
+    """What a value was computed from, the nearest of it."""
+    found: dict[fx.Node, None] = {}
+    frontier = [node]
+    while frontier and len(found) < _NEAR:
+        parents = [x for each in frontier for x in each.all_input_nodes if x.op != "get_attr"]
+        frontier = [x for x in dict.fromkeys(parents) if x not in found]
+        found |= dict.fromkeys(frontier)
+    return {*found}

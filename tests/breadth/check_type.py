@@ -78,6 +78,8 @@ def check_type(name: str) -> Result:
     except deltac.DeltacError as error:
         first = next(each for each in error.diagnostics if each.severity == "error")
         result.problem = f"{first.code}: {_short(first.message)}"
+    except Exception as error:  # a fault of deltac's, or of the model on these inputs
+        result.problem = f"{type(error).__name__}: {_short(error)}"
     return result
 
 

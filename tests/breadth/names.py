@@ -33,7 +33,7 @@ AGREE: Mapping[str, frozenset[str]] = {
 }
 #: Parts of a model that are no attention or MLP though their layers are named as one.
 _OTHER = re.compile(
-    r"(^|\.)(indexer|adapter|compressor|relative_attention|bottleneck|feed_forward\.(key|value)|gate\.down_proj"
+    r"(^|\.)([^.]*norm|indexer|adapter|compressor|relative_attention|bottleneck|feed_forward\.(key|value)|gate\.down_proj"
     r"|[^.]*(attn|attention)(\.[^.]+)?\.gate_proj)(\.|$)"
 )
 
