@@ -108,4 +108,8 @@ def _output(call: fx.Node) -> fx.Node:
 
 
 def _is_passed(module: nn.Module, node: fx.Node) -> bool:
-    return node.op == "call_module" and isinstance(module.get_submodule(node.target), _PASSED)
+    """Whether a node leads from a sub-layer's output to the sum: dropout, or a norm as at the end of Gemma's."""
+    if node.op != "call_module":
+        return getattr(node.target, "__name__", "") in ("layer_norm", "rms_norm")
+    child = module.get_submodule(node.target)
+    return isinstance(child, _PASSED) or "norm" in type(child).__name__.lower()

@@ -190,7 +190,9 @@ def test_the_code_shows_the_forward_before_and_after():
     assert "layer_norm = self.LayerNorm(bottle_output)" in text
 
 
-@pytest.mark.parametrize("name", ["opt", "roberta", "bart", "deberta-v2", "mamba", "whisper"])
+@pytest.mark.parametrize(
+    "name", ["opt", "roberta", "bart", "deberta-v2", "gemma2", "mamba", "whisper"]
+)
 def test_sums_by_role(name):
     """Both sums of a layer, wherever they lie: the base's bits at the start, and another model once moved."""
     cls, config = models.MODELS[name]
