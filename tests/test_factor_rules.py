@@ -50,12 +50,12 @@ LOW = {"A": "r in", "B": "out r"}
 RULES = {
     "sum": (
         _operator(lambda w, p: w + 0.5 * (p.B @ p.A), LOW),
-        ["nn.linear(input_1, weight, bias)", "torch.add(linear_1, linear_3, alpha = 0.5)"],
+        ["nn.linear(input_1, weight, bias)", "add_product(linear_1, linear_2, to_1, 0.5)"],
         ["value("],
     ),
     "difference": (
         _operator(lambda w, p: w - (p.B @ p.A) / 4, LOW),
-        ["nn.linear(input_1, weight, bias)", "alpha = -0.25"],
+        ["nn.linear(input_1, weight, bias)", "to_1, -0.25)"],
         ["value("],
     ),
     "product-of-scaled": (

@@ -6,8 +6,11 @@ import torch
 from torch.nn import functional as F
 
 import deltac
+from deltac.prepare import prepare
+from deltac.rewrite.apply import apply
 from deltac.rewrite.fused import add_product, dropped_linear
 from deltac.rewrite.norms import low_rank_row_norm
+from deltac.rewrite.pipeline import rewrite
 
 
 def _draw(*shape, grad=True):
@@ -131,3 +134,24 @@ def test_tokens_per_step_choose_the_form():
     assert b"add_product" in texts[100] and b"d_value" not in texts[100]
     assert b"d_value" in texts[10**6] and b"add_product" not in texts[10**6]
     torch.testing.assert_close(*outputs, rtol=1e-4, atol=1e-5)
+
+
+def test_parts_of_a_fused_projection_share_the_product_with_their_input():
+    delta = {"name": "d", "operator": "lora", "rank": 2, "alpha": 4}
+    target = {"role": ["attention.query", "attention.value"]}
+    spec = {"version": 1, "heads": [], "deltas": [delta | {"target": target}]}
+    model = tiny.base("gpt2", n_embd=128, dtype=torch.float64)
+    plan = prepare(spec, model).plan
+    text = rewrite(plan, "factored").regions["transformer.h.0.attn.c_attn"].source.text
+    assert text.count("shared_linear(") == 1 and "_nn.linear(view" not in text
+    outputs = []
+    for forms in ("inserted", "factored"):
+        made = tiny.base("gpt2", n_embd=128, dtype=torch.float64)
+        generator = torch.Generator().manual_seed(0)
+        values = {
+            name: 0.1 * torch.randn(new.shape, generator=generator, dtype=torch.float64)
+            for name, _, _, new in plan.added()
+        }
+        with apply(plan, rewrite(plan, forms), made, values.__getitem__):
+            outputs.append(tiny.logits(made))
+    torch.testing.assert_close(*outputs, rtol=1e-10, atol=1e-12)

@@ -6,16 +6,19 @@ linear(dropout(x), A)      → dropped_linear(x, A)
 
 from __future__ import annotations
 
+import operator
+
 import torch
 from torch import fx
 from torch.nn import functional as F
 
-from deltac.rewrite.fused import add_product, dropped_linear
+from deltac.rewrite.fused import add_product, dropped_linear, shared_linear
 from deltac.rewrite.source import drop_unused
 
 
 def fuse(graph: fx.Graph) -> None:
-    """Applies both rules to what the delta added; the base's own calls stay as they are."""
+    """Applies the rules to what the delta added; the base's own calls stay as they are."""
+    _share_inputs(graph)
     for node in list(graph.nodes):
         if "deltac" not in node.meta:
             continue
@@ -26,6 +29,38 @@ def fuse(graph: fx.Graph) -> None:
             node.replace_all_uses_with(made)
             graph.erase_node(node)
     drop_unused(graph)
+
+
+def _share_inputs(graph: fx.Graph) -> None:
+    """One call for all thin matrices that read the same input, as the parts of a fused projection have them."""
+    readers: dict[fx.Node, list[fx.Node]] = {}
+    for node in graph.nodes:
+        if _own_linear(node) and _is_cast_parameter(node.args[1]):
+            readers.setdefault(node.args[0], []).append(node)
+    order = {node: index for index, node in enumerate(graph.nodes)}
+    for x, calls in readers.items():
+        if len(calls) < 2:
+            continue
+        matrices = [call.args[1] for call in calls]
+        # A parameter can be read anywhere, so its nodes may move up to the first of the calls.
+        for matrix in matrices:
+            if order[matrix] > order[calls[0]]:
+                calls[0].prepend(matrix.args[0])
+                calls[0].prepend(matrix)
+        with graph.inserting_before(calls[0]):
+            both = graph.call_function(shared_linear, (x, *matrices))
+            both.meta["deltac"] = calls[0].meta["deltac"]
+        for index, call in enumerate(calls):
+            with graph.inserting_before(call):
+                part = graph.call_function(operator.getitem, (both, index))
+            part.meta["deltac"] = call.meta["deltac"]
+            call.replace_all_uses_with(part)
+            graph.erase_node(call)
+
+
+def _is_cast_parameter(node: fx.Node) -> bool:
+    """Whether a node is a parameter of the module, cast to a dtype."""
+    return node.op == "call_method" and node.target == "to" and node.args[0].op == "get_attr"
 
 
 def _product(graph: fx.Graph, node: fx.Node) -> fx.Node | None:

@@ -18,6 +18,12 @@ def add_product(y: torch.Tensor, h: torch.Tensor, b: torch.Tensor, scale: float)
     return flat.view(y.shape)
 
 
+def shared_linear(x: torch.Tensor, *matrices: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """x Aᵀ for each matrix A, in one product; x: [..., in], each A: [rank, in]."""
+    ranks = [matrix.shape[0] for matrix in matrices]
+    return F.linear(x, torch.cat(matrices)).split(ranks, -1)
+
+
 def dropped_linear(
     x: torch.Tensor, a: torch.Tensor, probability: float, training: bool
 ) -> torch.Tensor:
