@@ -42,9 +42,11 @@ def main() -> None:
     times, memories = [], []
     for layers in options.depths:
         runs = [measure(layers) for _ in range(options.runs)]
-        times.append(statistics.median(seconds for seconds, _ in runs))
-        memories.append(statistics.median(memory for _, memory in runs))
-        print(f"{layers:4} layers  {times[-1]:6.2f} s  {memories[-1] / 2**20:6.0f} MiB")
+        wall, processor, memory = (statistics.median(each) for each in zip(*runs, strict=True))
+        times.append(wall)
+        memories.append(memory)
+        size = f"{memory / 2**20:6.0f} MiB"
+        print(f"{layers:4} layers  {wall:6.2f} s  ({processor:.2f} s of processor)  {size}")
     slope = 0.0
     if len(options.depths) > 1:
         slope, start = statistics.linear_regression(options.depths, times)
@@ -57,8 +59,8 @@ def main() -> None:
         )
 
 
-def measure(layers: int) -> tuple[float, int]:
-    """Seconds of wall clock and the most bytes held of one `deltac plan`."""
+def measure(layers: int) -> tuple[float, float, int]:
+    """Seconds of wall clock, seconds of processor time and the most bytes held of one `deltac plan`."""
     with tempfile.TemporaryDirectory() as folder:
         spec = Path(folder) / "llama.delta.yaml"
         spec.write_text(SPEC.format(layers=layers), encoding="utf-8")
@@ -73,7 +75,7 @@ def measure(layers: int) -> tuple[float, int]:
         seconds = time.perf_counter() - start
     if status:
         sys.exit(f"deltac plan failed on {layers} layers")
-    return seconds, usage.ru_maxrss * 1024
+    return seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024
 
 
 if __name__ == "__main__":
