@@ -67,8 +67,13 @@ def feedforward_roles(
     lonely = {end for end in active if model_sum_after(graph, end) is None}
     summed = {walk.item(end) for end in active if end not in lonely}
     for end, sources in reached.items():
-        # A linear after an activation that no residual reads makes a gate or a scale, where another ends the MLP.
-        if end in lonely and walk.item(end) in summed and not walk.own[end].experts:
+        # A lone linear after an activation that no residual reads makes a gate or a scale, where another ends the MLP.
+        if (
+            end in lonely
+            and len(sources) == 1
+            and walk.item(end) in summed
+            and not walk.own[end].experts
+        ):
             continue
         found = {
             node: source
