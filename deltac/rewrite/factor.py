@@ -74,6 +74,8 @@ def factor(
 
 def _call(reader: fx.Node, changed: fx.Node) -> tuple[fx.Node, type[Linear]] | None:
     """The call that a reader of W' stands for, and its kind; None for any other."""
+    if changed not in reader.args:
+        return None  # it stands under a keyword, where the readers don't look
     if reader.target in _LINEAR and reader.args[1] is changed:
         return reader, Linear
     if reader.target is F.embedding and reader.args[1] is changed:

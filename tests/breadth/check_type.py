@@ -133,7 +133,9 @@ def _compile(model: transformers.PreTrainedModel, graph: ModelGraph) -> str | No
     if not deltas:
         return None
     inputs = dict(_real_inputs(graph.trace.inputs))
-    before = _outputs(model, inputs)
+    # torch multiplies a transposed input in another order where the weight requires a gradient, so the base is frozen
+    # here as it will be.
+    before = _outputs(model.requires_grad_(False), inputs)
     compiled = deltac.compile({"version": 1, "name": "breadth", "deltas": deltas}, model=model)
     after = _outputs(compiled.model, inputs)
     if not all(
