@@ -52,6 +52,41 @@ class Rows:
 
 
 @dataclass(frozen=True)
+class Experts:
+    """The matrices of several experts in one tensor, of which a site is one after the other.
+
+    Attributes:
+        count: how many the tensor holds, along its first dimension.
+        chosen: the numbers of those that the operator acts on.
+        transposed: whether each is kept as [in, out].
+    """
+
+    count: int
+    chosen: tuple[int, ...]
+    transposed: bool
+
+    @property
+    def all(self) -> bool:
+        """Whether the operator acts on every one."""
+        return len(self.chosen) == self.count
+
+    def __str__(self) -> str:
+        """The numbers as a reader writes them.
+
+        >>> str(Experts(8, (0, 1, 2, 5), False))
+        'experts 0-2,5'
+        """
+        runs: list[list[int]] = []
+        for number in self.chosen:
+            if runs and number == runs[-1][-1] + 1:
+                runs[-1].append(number)
+            else:
+                runs.append([number])
+        texts = [str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs]
+        return f"experts {','.join(texts)}"
+
+
+@dataclass(frozen=True)
 class Inside:
     """A place inside the forward of a module, beside the submodules that it calls.
 
@@ -80,7 +115,7 @@ class Site:
             transposed), `embedding`, `conv` (not grouped), `norm` or `other`.
         parameter: name of the parameter in its module, for the kinds `weight` and `parameter`.
         shape: for `weight`, the shape that the operator sees, [out, in] for linears and [out, in · kernel] for
-            convolutions; for `parameter`, its own shape. Of a part, the shape of its rows.
+            convolutions; for `parameter`, its own shape. Of a part, the shape of its rows; of experts, that of one.
         width_in: size of the last dimension of the module's first tensor input x, for `activation` sites.
         width_out: size of the last dimension of the module's output y, for `activation` sites.
         dtype: the base's dtype at this place.
@@ -89,6 +124,7 @@ class Site:
             submodule that it follows; else empty.
         rows: the rows of that slice.
         inside: where the place is inside the module's forward; None for its edges.
+        experts: which experts it stands for, where the tensor holds the matrices of several.
     """
 
     kind: str
@@ -104,11 +140,15 @@ class Site:
     part: str = ""
     rows: Rows | None = None
     inside: Inside | None = None
+    experts: Experts | None = None
 
     @property
     def path(self) -> str:
-        """The full name: the module's path, the parameter's name where the site is one, and its part if it has one."""
-        return f"{self.tensor}[{self.part}]" if self.part else self.tensor
+        """The full name: the module's path, the parameter's name where the site is one, and its part if it has one,
+        and its experts where they are not all."""
+        some = str(self.experts) if self.experts and not self.experts.all else ""
+        narrowed = "; ".join(part for part in (self.part, some) if part)
+        return f"{self.tensor}[{narrowed}]" if narrowed else self.tensor
 
     @property
     def tensor(self) -> str:

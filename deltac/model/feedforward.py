@@ -235,8 +235,10 @@ def _role_of_source(
     walk: _Walk, node: fx.Node, end: fx.Node, gates: Sequence[fx.Node], count: int
 ) -> tuple[str, str]:
     """Whether a linear before the activation is the gate, the other factor, or both in one."""
-    width = walk.own[end].input.meta.get("shape", (0,))[-1]
-    if node.meta["shape"][-1] == 2 * width:
+    last, own = walk.own[end], walk.own[node]
+    shape = last.input.meta.get("shape", (0,))
+    width = shape[last.axis] if len(shape) >= -last.axis else 0
+    if node.meta["shape"][own.axis] == 2 * width:
         return "gate-up", "the activation"
     if node in gates and count > len(gates):
         return "gate", "the activation"

@@ -66,8 +66,14 @@ class NoPartsError(Exception):
     """The rows of a fused projection can't be told; the message says why."""
 
 
-def rows_of(graph: ModelGraph, path: str, part: str) -> Rows:
+def rows_of(graph: ModelGraph, path: str, part: str, whole: int) -> Rows:
     """The rows of the weight of a fused linear that make one part of it.
+
+    Args:
+        graph: the model.
+        path: the linear's path, or the full name of a tensor with the weights of several experts.
+        part: the part.
+        whole: how many rows the weight has.
 
     Raises:
         NoPartsError: the parts overlap, or their rows follow no regular pattern.
@@ -78,7 +84,7 @@ def rows_of(graph: ModelGraph, path: str, part: str) -> Rows:
     for other, taken in found.items():
         if other != part and taken & found[part]:
             raise NoPartsError(f"what it makes is mixed before {part} and {other} are taken apart")
-    rows = regular(found[part], graph.site("weight", path, "weight").shape[0])
+    rows = regular(found[part], whole)
     if rows is None:
         raise NoPartsError(f"the rows of the {part} follow no regular pattern")
     return rows
@@ -86,8 +92,8 @@ def rows_of(graph: ModelGraph, path: str, part: str) -> Rows:
 
 def parts_of(graph: ModelGraph, path: str) -> Mapping[str, set[int]]:
     """The numbers of the features of a fused linear that go into each part."""
-    moved = _replay(graph.products.get(path, ()))
-    place = graph.modules[path].stack
+    moved = _replay(graph, graph.products.get(path, ()))
+    place = graph.block_of(path)
     found: dict[str, set[int]] = {}
     for call in graph.attentions:
         if graph.stack_at(call.scope) == place:
@@ -95,10 +101,13 @@ def parts_of(graph: ModelGraph, path: str) -> Mapping[str, set[int]]:
                 numbers = set().union(*_reaching(getattr(call, part), moved))
                 found[part] = found.get(part, set()) | numbers
     if not any(found.values()):
-        for down in graph.roles.paths("mlp.down"):
-            if graph.modules[down].stack == place:
-                plain, active = _gate_and_up(graph.products[down], moved)
-                found = {"gate": active, "up": plain}
+        experts = [n for n, roles in graph.roles.parameters.items() if "moe.experts.down" in roles]
+        for down in experts if path not in graph.modules else graph.roles.paths("mlp.down"):
+            if graph.block_of(down) == place:
+                sources = [graph.projections[node].input for node in graph.products[down]]
+                plain, active = _gate_and_up(sources, moved)
+                # Where one is empty, they were not taken apart in a way that the replay follows.
+                found = {"gate": active, "up": plain} if plain and active else {}
     return {part: numbers for part, numbers in found.items() if numbers}
 
 
@@ -121,13 +130,15 @@ def regular(numbers: Iterable[int], whole: int) -> Rows | None:
     return found if not left and not rest and runs == ordered else None
 
 
-def _replay(products: Iterable[fx.Node]) -> dict[fx.Node, Any]:
+def _replay(graph: ModelGraph, products: Iterable[fx.Node]) -> dict[fx.Node, Any]:
     """Every value that only moves a linear's features about, as the features' numbers."""
     moved: dict[fx.Node, Any] = {}
     waiting: list[fx.Node] = []
     for node in products:
         shape = node.meta["shape"]
-        moved[node] = torch.arange(shape[-1]).expand(shape)
+        axis = graph.projections[node].axis
+        numbers = torch.arange(shape[axis])
+        moved[node] = (numbers[:, None] if axis == -2 else numbers).expand(shape)
         waiting += node.users
     while waiting:
         node = waiting.pop()
@@ -166,13 +177,12 @@ def _reaching(start: fx.Node, moved: Mapping[fx.Node, Any]) -> tuple[set[int], s
 
 
 def _gate_and_up(
-    downs: Iterable[fx.Node], moved: Mapping[fx.Node, Any]
+    sources: Iterable[fx.Node], moved: Mapping[fx.Node, Any]
 ) -> tuple[set[int], set[int]]:
     """Of what the last linear of an MLP reads: the features of up, and those of the gate."""
     plain: set[int] = set()
     active: set[int] = set()
-    for down in downs:
-        source = next(node for node in down.all_input_nodes if node.op != "get_attr")
+    for source in sources:
         for numbers, more in zip((plain, active), _reaching(source, moved), strict=True):
             numbers |= more
     # An activation written out as x · sigmoid(x) reads the gate plainly, too.

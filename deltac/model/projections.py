@@ -19,6 +19,8 @@ _FORMS = {
     "__getitem__", "index_select", "unsqueeze", "squeeze", "expand", "flatten", "_item", "chunk", "split", "unbind",
     "swapaxes", "movedim",
 }  # fmt: skip
+#: Those that exchange the last two dimensions.
+_FLIPS = {"t", "T", "__get__", "transpose", "swapaxes", "permute", "movedim"}
 _LINEAR = {"linear", "addmm"}
 _GROUPED = {"_grouped_mm", "grouped_mm", "_grouped_linear", "grouped_mm_fallback"}
 
@@ -33,6 +35,8 @@ class Projection:
         module: path of the module that owns the weight.
         name: what a role is given to: the module, or the weight's full name where the module holds more than one.
         experts: whether the weight holds the matrices of several experts.
+        transposed: whether the weight stands as [in, out], going by the forms on its way into the product.
+        axis: the dimension of the features in the product and in what is multiplied.
     """
 
     node: fx.Node
@@ -40,6 +44,8 @@ class Projection:
     module: str
     name: str
     experts: bool = False
+    transposed: bool = False
+    axis: int = -1
 
 
 def find_projections(graph: ModelGraph) -> dict[fx.Node, Projection]:
@@ -74,7 +80,30 @@ def _projection(graph: ModelGraph, node: fx.Node, name: str) -> Projection | Non
     matrices = [each for each in info.parameters.values() if len(each.shape) >= 2]
     alone = len(matrices) == 1
     experts = len(shape) == 3 and name not in ("einsum", "conv1d")
-    return Projection(node, data, module, module if alone and not experts else weight, experts)
+    name = module if alone and not experts else weight
+    if not experts:
+        return Projection(node, data, module, name)
+    operand = next(x for x in node.all_input_nodes if x in own)
+    left = name_of(node) in PRODUCTS and node.args[0] is operand
+    untransposed = left or name_of(node) in _LINEAR
+    return Projection(
+        node,
+        data,
+        module,
+        name,
+        experts=True,
+        transposed=_flips(operand) == untransposed,
+        axis=-2 if left else -1,
+    )
+
+
+def _flips(node: fx.Node) -> bool:
+    """Whether the last two dimensions of a weight have changed places in this form of it."""
+    flipped = False
+    while node.op != "get_attr":
+        flipped ^= name_of(node) in _FLIPS
+        node = node.all_input_nodes[0]
+    return flipped
 
 
 def _weight(node: fx.Node) -> str | None:

@@ -12,6 +12,8 @@ from deltac.spec import ROLES
 
 #: Roles of a part of a block that holds linears. It need not be a module: BERT's MLP is two linears of the block.
 REGIONS = ("attention", "cross-attention", "mlp", "mixer")
+#: What the roles of the experts of a mixture begin with. Their matrices often lie in one tensor.
+EXPERTS = "moe.experts."
 #: The linear that ends such a part.
 _LAST = {"mlp": "mlp.down", "mixer": "mixer.out"}
 
@@ -25,6 +27,8 @@ def role_places(graph: ModelGraph, role: str, kind: str) -> set[str]:
     operator means what is below the module, or the region's linears where there is none.
     """
     exact = set(graph.roles.paths(role))
+    if kind != "activation" and role.startswith(EXPERTS):
+        exact |= {name for name, roles in graph.roles.parameters.items() if role in roles}
     if kind == "weight":
         exact |= {f"{path}[{part}]" for path, part in fused_parts(graph, role)}
     if role == "block" and kind == "weight":
@@ -69,12 +73,19 @@ def fused_parts(graph: ModelGraph, role: str) -> list[tuple[str, str]]:
     """The fused linears that make what a role names, with the part of their output that it is."""
     region, _, part = role.rpartition(".")
     fused = [kind for kind, parts in FUSED.items() if part in parts]
-    return [(path, part) for kind in fused for path in graph.roles.paths(f"{region}.{kind}")]
+    every = {**graph.roles.of, **graph.roles.parameters}
+    return [
+        (path, part)
+        for kind in fused
+        for path, roles in every.items()
+        if f"{region}.{kind}" in roles
+    ]
 
 
 def site_role(graph: ModelGraph, site: Site) -> str:
     """What the place of a site does in the model, such as `attention.query`; empty where the run doesn't show it."""
-    roles = [role for role in graph.roles.of.get(site.module, ()) if role != "linear"]
+    own = graph.roles.parameters.get(site.tensor) or graph.roles.of.get(site.module, ())
+    roles = [role for role in own if role != "linear"]
     if site.inside is not None:
         return ""
     if site.part:
@@ -85,7 +96,8 @@ def site_role(graph: ModelGraph, site: Site) -> str:
 
 def present_roles(graph: ModelGraph) -> list[str]:
     """The roles that some module of the model has, in the order of the language."""
-    found = {role for roles in graph.roles.of.values() for role in roles}
+    every = (*graph.roles.of.values(), *graph.roles.parameters.values())
+    found = {role for roles in every for role in roles}
     found |= {region for region in REGIONS if _is_part([*found], region)}
     return [role for role in ROLES if role in found]
 

@@ -65,6 +65,8 @@ def no_match(
 def _fix(graph: ModelGraph, entry: Entry, names: Sequence[str]) -> tuple[str | None, list[str]]:
     """What to write instead, and notes on what there is."""
     if entry.key == "role":
+        if any(entry.text in roles for roles in graph.roles.parameters.values()):
+            return "these lie in one tensor: take an operator on weights, such as lora", []
         return nearest_role(graph, entry.text)
     if entry.key == "stack":
         return None, [f"stacks in this model: {_stacks(graph)}"]

@@ -109,6 +109,27 @@ class Paired:
         return half.repeat_interleave(2, dim=0)
 
 
+@dataclass(frozen=True)
+class ForEach:
+    """Another initialiser for each item of a stack: values of shape [items, …], drawn one item after the other."""
+
+    init: Any
+
+    name = "for-each"
+
+    @property
+    def needs_weight(self) -> bool:
+        """Whether it is called with the weights too, stacked alike."""
+        return getattr(self.init, "needs_weight", False)
+
+    def __call__(
+        self, shape: Shape, generator: torch.Generator, *weights: torch.Tensor
+    ) -> torch.Tensor:
+        """Values of that shape, [items, …]."""
+        each = (tuple(weight[item] for weight in weights) for item in range(shape[0]))
+        return torch.stack([self.init(shape[1:], generator, *own) for own in each])
+
+
 def seeded(seed: int, name: str) -> torch.Generator:
     """A CPU generator that depends on the seed and the parameter's full name and on nothing else."""
     digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
@@ -135,6 +156,8 @@ def initial_value(
 
 def describe(init: Any) -> str:
     """How the manifest names an initialiser, such as `normal(std=0.01, cut=2.0)`."""
+    if isinstance(init, ForEach):
+        return f"{describe(init.init)} for each expert"
     values = [
         f"{key}={value}" if isinstance(value, (int, str)) else f"{key}={value:.6g}"
         for key, value in vars(init).items()

@@ -13,6 +13,7 @@ from deltac.model.select import Selection, select
 from deltac.operators import Operator, Refusal, get
 from deltac.planning.budget import check_budget
 from deltac.planning.counts import count
+from deltac.planning.experts import check_operator, for_each_expert, narrowed
 from deltac.planning.heads import resolve_heads
 from deltac.planning.overlap import check_overlap
 from deltac.planning.plan import HeadParameter, Matched, Placement, Plan
@@ -77,11 +78,12 @@ def _place_delta(
             site = with_part(graph, check_candidate(graph, kind, module, parameter, names), name)
             if kind not in (operator.site, "weight") and not own.parameters(site):
                 continue  # a place that it passes over on its way down, not one it acts on
-            site = place(graph, own, site, delta.target.role)
-            new = {**own.parameters(site), **own.gating(site)}
+            site = narrowed(place(graph, own, site, delta.target.role), delta.target.experts)
+            check_operator(own, site)
+            new = for_each_expert({**own.parameters(site), **own.gating(site)}, site)
             tunes = site.kind == "parameter" and own.tunes(site)
         except RefusedError as error:
-            key = (error.code, str(error), None)
+            key = (error.code, str(error), _experts_span(spec, delta, error))
             refused.setdefault(key, []).append((name, error.fix or ""))
         except Refusal as refusal:
             key = ("DLT301", str(refusal), _option_span(spec, delta, override, refusal.option))
@@ -183,6 +185,11 @@ def _option_span(
         if where is not None and option in where.options:
             return spec.span((*where.path, option))
     return spec.span(override.path) if override is not None else None
+
+
+def _experts_span(spec: Spec, delta: DeltaSpec, error: RefusedError) -> Span | None:
+    """Where `experts` stands, for a refusal that is about it."""
+    return spec.span((*delta.target.path, "experts")) if error.code == "DLT210" else None
 
 
 def _matched(

@@ -9,6 +9,7 @@ from deltac.model.fold import shown
 from deltac.model.graph import ModelGraph
 from deltac.model.select import Selection
 from deltac.planning.plan import Placement
+from deltac.sites import Site
 from deltac.spec import Spec
 
 
@@ -40,7 +41,8 @@ def check_overlap(
             (
                 p
                 for p in same
-                if site.part == p.site.part or (whole and not (site.part and p.site.part))
+                if (site.part == p.site.part or (whole and not (site.part and p.site.part)))
+                and _share_experts(site, p.site)
             ),
             None,
         )
@@ -91,6 +93,13 @@ def check_overlap(
             f"'{own}' is already a name in {shown(dict.fromkeys(p.site.module for p in found))}"
         )
         report("DLT408", message, found, f"give the delta '{delta}' another name")
+
+
+def _share_experts(one: Site, other: Site) -> bool:
+    """Whether two sites in one tensor meet: always, but for different experts."""
+    if one.experts is None or other.experts is None:
+        return True
+    return bool({*one.experts.chosen} & {*other.experts.chosen})
 
 
 def _paths(placements: list[Placement]) -> str:

@@ -10,7 +10,7 @@ from deltac.diagnostics import Diagnostic, Span
 from deltac.model.graph import ModelGraph
 from deltac.model.select import Selection
 from deltac.operators import NewParameter, Operator, Registered
-from deltac.sites import ParameterInfo, Site
+from deltac.sites import ParameterInfo, Shape, Site
 from deltac.spec import DeltaSpec, Spec
 
 ITEM_BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2, "int64": 8, "bool": 1}
@@ -65,6 +65,11 @@ class Placement:
             other = site.kind == "weight" and site.parameter != "weight"
             parts = [part for part in (site.parameter if other else "", site.part) if part]
         return "_".join([self.delta.name, *parts, parameter])
+
+    def seen_shape(self, parameter: str) -> Shape:
+        """The shape of a parameter as its operator sees it: at experts, that of one expert's."""
+        each = self.site.experts is not None and parameter in self.new
+        return self.every[parameter].shape[1:] if each else self.every[parameter].shape
 
     def dtype_of(self, new: NewParameter) -> str:
         """The dtype of an added parameter."""
@@ -208,7 +213,7 @@ class Plan:
         """Names of base parameters whose values the initial artifact needs: those tuned in place, heads that the
         checkpoint has, and weights that initial values are made from."""
         read = [
-            placement.site.path
+            placement.site.tensor
             for _, placement, _, new in self.added()
             if getattr(new.init, "needs_weight", False)
         ]

@@ -6,10 +6,11 @@ from collections.abc import Collection, Iterator
 from dataclasses import replace
 
 from deltac.model.entries import whole_of
+from deltac.model.experts import with_experts
 from deltac.model.graph import ModelGraph
 from deltac.model.nearby import weights_of
 from deltac.model.parts import NoPartsError, rows_of
-from deltac.model.role_places import fused_parts
+from deltac.model.role_places import EXPERTS, fused_parts
 from deltac.model.select import Selection
 from deltac.operators import Operator
 from deltac.planning.refused import RefusedError
@@ -28,13 +29,18 @@ def choices(graph: ModelGraph, operator: Operator, target: TargetSpec) -> tuple[
         for path, part in fused_parts(graph, role):
             parts.setdefault(path, []).append(part)
     names, below = [], operator.site == "parameter" or bool(target.parameter)
+    in_tensors = _expert_tensors(graph) if target.role and operator.site == "weight" else set()
     for path, info in graph.modules.items():
         if path and (not below or ("activation" in operator.kinds and not target.parameter)):
             names.append(path)
         if operator.site == "weight" and not below:
             names += [f"{path}[{part}]" for part in parts.get(path, ())]
-        if below:
-            names += [f"{path}.{own}" if path else own for own in info.parameters]
+        for own in info.parameters:
+            name = f"{path}.{own}" if path else own
+            if below or name in in_tensors:
+                names.append(name)
+            if not below and name in in_tensors:
+                names += [f"{name}[{part}]" for part in parts.get(name, ())]
     return names, below
 
 
@@ -58,10 +64,10 @@ def candidates(
                 yield name, "activation", name, ""
         elif is_module:
             yield name, operator.site, name, "weight" if operator.site == "weight" else ""
-        elif whole_of(name) != name:
+        elif whole_of(name) in graph.modules:
             yield name, "weight", whole_of(name), "weight"
         else:
-            yield name, operator.site, *_owner(name)
+            yield name, operator.site, *_owner(whole_of(name))
 
 
 def with_part(graph: ModelGraph, site: Site, name: str) -> Site:
@@ -70,12 +76,12 @@ def with_part(graph: ModelGraph, site: Site, name: str) -> Site:
     Raises:
         RefusedError: DLT307 (the rows can't be told).
     """
-    _, _, part = name.partition("[")
+    whole, _, part = name.partition("[")
     if not part:
         return site
     part = part.removesuffix("]")
     try:
-        rows = rows_of(graph, site.module, part)
+        rows = rows_of(graph, whole, part, site.shape[0])
     except NoPartsError as error:
         fix = "take the whole fused weight, with its own role"
         raise RefusedError("DLT307", str(error), fix) from error
@@ -106,7 +112,13 @@ def check_candidate(
     if kind != "parameter" and any(h in own or h.startswith(module + ".") for h in heads):
         fix = "leave it out of the target, or out of 'heads'"
         raise RefusedError("DLT404", "it belongs to a head, which is trained whole", fix)
-    return graph.site(kind, module, parameter)
+    return with_experts(graph, graph.site(kind, module, parameter))
+
+
+def _expert_tensors(graph: ModelGraph) -> set[str]:
+    """The tensors that hold the matrices of several experts."""
+    roles = graph.roles.parameters
+    return {name for name in roles if any(role.startswith(EXPERTS) for role in roles[name])}
 
 
 def _owner(name: str) -> tuple[str, str]:

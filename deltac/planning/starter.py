@@ -84,7 +84,8 @@ def _is_sound(graph: ModelGraph, name: str) -> bool:
     if path not in graph.modules or not graph.modules[path].calls:
         return False
     try:
-        return name == path or rows_of(graph, path, name[len(path) + 1 : -1]) is not None
+        rows = graph.site("weight", path, "weight").shape[:1]
+        return name == path or rows_of(graph, path, name[len(path) + 1 : -1], *rows) is not None
     except NoPartsError:
         return False
 

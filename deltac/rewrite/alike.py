@@ -16,14 +16,15 @@ def alike(module: nn.Module, placements: Sequence[Placement]) -> Hashable | None
     """A key that is equal for modules with the same code; None where that can't be told.
 
     The traced forward may hold any attribute of the module as a constant, so all of them count, and modules with others
-    than plain values, or with children, are not compared.
+    than plain values, or with children, are not compared. The forward of experts is called, not traced.
     """
-    if any(placement.site.inside for placement in placements) or module._modules:
+    edge = all(placement.site.experts for placement in placements)
+    if any(placement.site.inside for placement in placements) or (module._modules and not edge):
         return None
     values = {
         name: value
         for name, value in vars(module).items()
-        if not name.startswith("_") and name != "training"
+        if not edge and not name.startswith("_") and name != "training"
     }
     if not all(_is_plain(value) for value in values.values()):
         return None
@@ -49,5 +50,13 @@ def _is_plain(value: object) -> bool:
 def _operator_key(placement: Placement) -> Hashable:
     site = placement.site
     shapes = tuple((name, tuple(new.shape), new.dtype) for name, new in placement.every.items())
-    place = (site.kind, site.parameter, tuple(site.shape), site.layout, site.part, site.rows)
+    place = (
+        site.kind,
+        site.parameter,
+        tuple(site.shape),
+        site.layout,
+        site.part,
+        site.rows,
+        site.experts,
+    )
     return (placement.delta.name, placement.operator, placement.dtype, site.dtype, place, shapes)

@@ -9,6 +9,7 @@ from torch import fx, nn
 from deltac.planning import Placement
 from deltac.rewrite.constants import hoist
 from deltac.rewrite.edge import edge_graph, with_first_output
+from deltac.rewrite.experts import expert_graph, shown_parameters
 from deltac.rewrite.factor import Forms, factor
 from deltac.rewrite.fuse import fuse
 from deltac.rewrite.insert import insert_bias, insert_output, insert_weight
@@ -41,8 +42,11 @@ def build_region(
     """
     if any(placement.site.inside for placement in placements):
         return interior_region(module, placements)
-    weights = [placement for placement in placements if placement.site.kind == "weight"]
+    experts = [placement for placement in placements if placement.site.experts]
+    weights = [p for p in placements if p.site.kind == "weight" and not p.site.experts]
     outputs = [placement for placement in placements if placement.site.kind == "activation"]
+    if weights and experts:
+        raise NotTraceableError("it has experts, and other weights that a delta changes")
     if weights:
         graph = trace_leaf(module)
         original = source_of(graph, "forward").text
@@ -63,7 +67,7 @@ def build_region(
         x, result = next(iter(graph.nodes)), end.args[0]
         y = result
     else:
-        graph, x, result, y = edge_graph()
+        graph, x, result, y = expert_graph(experts) if experts else edge_graph()
         original = (
             f"def forward(self, *args, **kwargs):\n    ...  # {type(module).__name__}'s own\n"
         )
@@ -91,6 +95,7 @@ def build_region(
         original,
         tuple(placement.own_name(name) for placement in placements for name in placement.every),
         constants=None if constants is None else source_of(constants, "constants"),
+        shown=shown_parameters(experts),
     )
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from deltac.planning import Placement, Plan
+from deltac.rewrite.experts import expert_function
 from deltac.rewrite.insert import changes_bias
 from deltac.rewrite.orient import oriented, restored
 from deltac.rewrite.weight_function import (
@@ -108,14 +109,15 @@ def fold_of(plan: Plan) -> Fold:
             shapes = tuple((name, tuple(new.shape)) for name, new in placement.every.items())
             of_bias = changes_bias(placement.operator) and "bias" in site.parameters
             for own in (site.parameter, "bias")[: 1 + of_bias]:
-                key = (placement.operator, delta, own, site.part, site.rows, site.shape, shapes)
+                place = (own, site.part, site.rows, site.experts, site.shape)
+                key = (placement.operator, delta, place, shapes)
                 if key not in traced:
                     traced[key] = _traced(placement, own)
                 function, names, additive = traced[key]
                 arguments = tuple(full.get(each, each) for each in names)
                 path = f"{site.module}.{own}" if site.module else own
-                # The function takes the whole weight, also for a part of a fused one.
-                whole = replace(site, part="", rows=None)
+                # The function takes the whole tensor, also for a part of a fused weight or for experts.
+                whole = replace(site, part="", rows=None, experts=None)
                 changes.append(Change(delta, path, whole, function, arguments, additive))
     deltas = tuple(delta.name for delta in plan.spec.deltas)
     names = {delta: tuple(found) for delta, found in tuned.items()}
@@ -178,4 +180,6 @@ def _traced(placement: Placement, own: str) -> tuple[WeightFunction, tuple[str, 
     graph = (trace_weight if own == placement.site.parameter else trace_bias)(placement)
     names = tuple(str(node.target) for node in graph.nodes if node.op == "placeholder")[1:]
     additive = additive_part(graph) is not None
+    if placement.site.experts:
+        return expert_function(placement, graph), names, additive
     return weight_function(f"{placement.delta.name}_{own}", graph), names, additive

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple
+from dataclasses import astuple, replace
 
 import torch
 from torch import fx
@@ -13,11 +13,19 @@ from deltac.sites import Site
 
 
 def oriented(weight: torch.Tensor, site: Site) -> torch.Tensor:
-    """A weight of the base, or the site's rows of it, in the shape that operators see; a view where it can be."""
+    """A weight of the base, or the site's rows of it, in the shape that operators see; a view where it can be.
+
+    Of experts, the stack of their matrices.
+    """
     if site.module_class == Conv1D.__name__:
         weight = weight.t()
     elif site.layout == "conv":
         weight = weight.flatten(1)
+    elif site.experts:
+        own = weight[list(site.experts.chosen)]
+        matrices = own.mT if site.experts.transposed else own
+        one = replace(site, experts=None)
+        return torch.stack([oriented(matrix, one) for matrix in matrices])
     return take_rows(weight, *astuple(site.rows)) if site.rows else weight
 
 

@@ -33,6 +33,7 @@ class Region:
         added: own names of the delta's parameters that it reads.
         constants: what the forward reads that depends on parameters alone, as a function of the module; None where
             there is nothing of the kind.
+        shown: own names of the base's parameters whose new value is shown to the base's own forward.
         interior: what is done inside its forward, where that is no leaf and no module edge.
     """
 
@@ -42,6 +43,7 @@ class Region:
     added: tuple[str, ...]
     interior: Interior | None = None
     constants: Source | None = None
+    shown: tuple[str, ...] = ()
 
 
 def region_class(region: Region, borrowed: tuple[str, ...] = ()) -> type[nn.Module]:
@@ -60,6 +62,16 @@ def _region_class(region: Region, borrowed: tuple[str, ...]) -> type[nn.Module]:
     def delta_base(self: nn.Module, args: tuple, kwargs: dict[str, Any]) -> Any:
         """The base's own forward."""
         return base.forward(self, *args, **kwargs)
+
+    def delta_showing(
+        self: nn.Module, args: tuple, kwargs: dict[str, Any], **shown: torch.Tensor
+    ) -> Any:
+        """The base's own forward, which reads these values in the places of its parameters."""
+        self.delta_shown = shown
+        try:
+            return base.forward(self, *args, **kwargs)
+        finally:
+            self.delta_shown = None
 
     def delta_constants(self: nn.Module) -> tuple:
         """What depends on parameters alone: computed at each call, or once in a scope that keeps it."""
@@ -96,6 +108,9 @@ def _region_class(region: Region, borrowed: tuple[str, ...]) -> type[nn.Module]:
         "extra_repr": extra_repr,
         "forward": forward,
     }
+    if region.shown:
+        members |= {"delta_showing": delta_showing, "delta_shown": None}
+        members |= {name: _shown(name) for name in region.shown}
     if region.interior is not None:
         members |= {"delta_variants": [], "delta_code": []}
     members |= {name: _of_owner(name) for name in borrowed}
@@ -105,6 +120,16 @@ def _region_class(region: Region, borrowed: tuple[str, ...]) -> type[nn.Module]:
 def _of_owner(name: str) -> property:
     """A parameter of another module, read there: FSDP and `load_state_dict(assign=True)` exchange it."""
     return property(lambda self: self.delta_owners[name]._parameters[name])
+
+
+def _shown(name: str) -> property:
+    """A parameter's name as a property: the value that is shown to the base's forward, else the parameter itself."""
+
+    def value(self: nn.Module) -> torch.Tensor:
+        shown = self.delta_shown
+        return self._parameters[name] if shown is None else shown[name]
+
+    return property(value)
 
 
 def new_module(region: Region, borrowed: tuple[str, ...] = ()) -> nn.Module:

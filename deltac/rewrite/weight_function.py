@@ -44,8 +44,12 @@ class WeightFunction:
         dtype = functools.reduce(torch.promote_types, (v.dtype for v in floats))
         wide = [v.to(dtype) if any(v is each for each in floats) else v for v in values]
         with torch.autocast(floats[0].device.type, enabled=False):
-            result = self.source.function(*wide)
+            result = self.compute(*wide)
         return result.to(values[0].dtype) if self.replaces_first else result
+
+    def compute(self, *values: Any) -> torch.Tensor:
+        """The function itself, on values of one dtype."""
+        return self.source.function(*values)
 
 
 class _Proxy(fx.Proxy):
@@ -126,7 +130,7 @@ def _trace(function: Callable, first: str, placement: Placement) -> fx.Graph:
     p = {
         name: placeholder(
             placement.own_name(name),
-            meta(new.shape, dtype=getattr(torch, new.dtype or "float32")),
+            meta(placement.seen_shape(name), dtype=getattr(torch, new.dtype or "float32")),
         )
         for name, new in placement.every.items()
     }

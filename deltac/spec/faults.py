@@ -11,7 +11,7 @@ from jsonschema import ValidationError
 from deltac.diagnostics import Problems, did_you_mean
 from deltac.spec import phrases, scalars
 from deltac.spec.foreign import ELSEWHERE, OPTIONS, is_foreign
-from deltac.spec.spec import DELTA_KEYS, NARROWING_KEYS
+from deltac.spec.spec import DELTA_KEYS, TARGET_KEYS
 from deltac.spec.yaml import Document
 
 Path = tuple[str | int, ...]
@@ -60,7 +60,7 @@ def report(document: Document, path: Path, error: ValidationError, problems: Pro
         _bad_name(document, path, error.instance, problems)
     elif rule == "pattern" and path[-1:] == ("role",):
         _not_one_of(document, path, error.instance, schema["items"], problems)
-    elif rule == "pattern" and (path[:1] == ("budget",) or "layers" in path):
+    elif rule == "pattern" and (path[:1] == ("budget",) or {"layers", "experts"} & {*path}):
         pass  # values.py reads these and says more
     else:
         message = f"{key}found {found}, which is not of the form that it takes"
@@ -121,7 +121,7 @@ def _unknown_key(
         if key in OPTIONS and in_delta:
             fix = f"{where} has no `{OPTIONS[key]}`; its options: {', '.join(_options(known))}"
         problems.add("DLT102", f"`{key}` is a key of another library", span, fix=fix)
-    elif in_delta and (key in NARROWING_KEYS or key == "expect"):
+    elif in_delta and (key in TARGET_KEYS or key == "expect"):
         fix = f"move it into `target`: `target: {{{key}: ...}}`"
         problems.add("DLT101", f"`{key}` is a key of `target`, not of a delta", span, fix=fix)
     elif path[-2:-1] == ("target",) and key in DELTA_KEYS:

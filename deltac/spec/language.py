@@ -64,7 +64,7 @@ ROLES = (
         for part in ("", ".query", ".key", ".value", ".output", ".qkv", ".qk", ".kv")
     ),
     *(f"mlp{part}" for part in ("", ".gate", ".up", ".down", ".gate-up")),
-    *("moe.router", "moe.experts.gate", "moe.experts.up", "moe.experts.down"),
+    *("moe.router", *(f"moe.experts.{part}" for part in ("gate", "up", "down", "gate-up"))),
     *("mixer", "mixer.in", "mixer.out", "linear", "norm", "embedding", "head"),
 )
 #: What a stack of blocks can be called by; `deltac.model.stacks` finds out.
@@ -75,9 +75,19 @@ _PATTERNS = (
     "a leading `/` anchors at the root, `re:` marks a regular expression that matches whole paths."
 )
 _LAYERS = "Layers: `3`, `-1` (the last), `0-5` (both ends), `first 4`, `last 2`, `last 25%`."
+_EXPERTS = "Experts that share a tensor, by number, as layers are: `3`, `-1`, `0-7`, `first 4`."
 _LAYER_FORM = (
     "^(-?[0-9]+|[0-9]+-[0-9]+|(first|last) +([0-9]+|[0-9]+(\\.[0-9]+)?%))$"  # as LayerRange reads
 )
+
+
+def _numbers(description: str, *examples: str) -> dict[str, Any]:
+    """Ranges of what is counted from 0: one, or a list."""
+    one = {"type": ["integer", "string"], "pattern": _LAYER_FORM, "examples": list(examples)}
+    several = {"type": [*one["type"], "array"], "minItems": 1, "uniqueItems": True}
+    about = {"description": f"{description} One or a list."}
+    return {**about, **one, **several, "items": {"description": description, **one}}
+
 
 _TARGET = _mapping(
     "Which sites. Keys narrow each other, entries of one list add up, `exclude` comes last. Every "
@@ -101,20 +111,8 @@ _TARGET = _mapping(
             ),
             "examples": list(STACKS),
         },
-        "layers": {
-            "description": f"{_LAYERS} One or a list.",
-            "type": ["integer", "string", "array"],
-            "pattern": _LAYER_FORM,
-            "examples": ["0-5", "first 4"],
-            "minItems": 1,
-            "uniqueItems": True,
-            "items": {
-                "description": _LAYERS,
-                "type": ["integer", "string"],
-                "pattern": _LAYER_FORM,
-                "examples": ["0-5", "first 4"],
-            },
-        },
+        "layers": _numbers(_LAYERS, "0-5", "first 4"),
+        "experts": _numbers(_EXPERTS, "0-7", "first 4"),
         "exclude": _texts(f"Patterns of module paths to leave out. {_PATTERNS}"),
         "expect": {
             "description": "How many sites there must be; another number fails the build.",

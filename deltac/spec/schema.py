@@ -12,7 +12,7 @@ from typing import Any
 
 from deltac.diagnostics import DeltacError
 from deltac.spec import language
-from deltac.spec.spec import DELTA_KEYS, NARROWING_KEYS
+from deltac.spec.spec import DELTA_KEYS, NARROWING_KEYS, TARGET_KEYS
 
 #: File name of the spec schema for editors, in the folder `schemas`: a value may be a variable, see `with_variables`.
 FILE_NAME = "deltac-spec.v1.schema.json"
@@ -109,7 +109,7 @@ def _add(schema: Schema, name: str, fragment: Mapping[str, Any]) -> None:
     definitions = schema["definitions"]
     if not language.is_operator_name(name) or name in definitions:
         raise ValueError(f"'{name}' can't be the name of an operator")
-    taken = {*DELTA_KEYS, *NARROWING_KEYS, "expect"}
+    taken = {*DELTA_KEYS, *TARGET_KEYS, "expect"}
     options = {key: _flat(value) for key, value in fragment["properties"].items()}
     for option in options:
         if option in taken or not language.is_option_name(option):

@@ -18,6 +18,9 @@ from deltac.spec.yaml import Document
 DELTA_KEYS = ("name", "operator", "target", "overrides", "overlap", "tied", "dtype")
 #: Keys of an override that are no options of its operator.
 NARROWING_KEYS = ("role", "module", "class", "parameter", "stack", "layers", "exclude")
+#: Keys of a target that narrow it and hold one value or a list. The experts of one tensor share their options, so an
+#: override doesn't narrow by them.
+TARGET_KEYS = (*NARROWING_KEYS, "experts")
 
 Path = tuple[str | int, ...]
 
@@ -33,6 +36,7 @@ class TargetSpec:
         parameter: names of parameters, as seen from the module.
         stack: words of `deltac.spec.language.STACKS`, or patterns of the paths of lists of blocks.
         layers: ranges of layers (`deltac.spec.target.LayerRange`).
+        experts: ranges of experts, written as those of layers.
         exclude: patterns of module paths to leave out.
         expect: how many sites there must be, if the spec says so.
         path: where in the document; the key `class_name` stands there as `class`.
@@ -44,6 +48,7 @@ class TargetSpec:
     parameter: tuple[str, ...] = ()
     stack: tuple[str, ...] = ()
     layers: tuple[str | int, ...] = ()
+    experts: tuple[str | int, ...] = ()
     exclude: tuple[str, ...] = ()
     expect: int | None = None
     path: Path = ()
@@ -204,7 +209,7 @@ def _others(data: Mapping[str, Any], known: Sequence[str]) -> dict[str, Any]:
 def _target(data: Mapping[str, Any], path: Path) -> TargetSpec:
     lists = {
         "class_name" if key == "class" else key: _entries(data[key])
-        for key in NARROWING_KEYS
+        for key in TARGET_KEYS
         if key in data
     }
     return TargetSpec(**lists, expect=data.get("expect"), path=path)

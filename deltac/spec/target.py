@@ -154,8 +154,8 @@ class LayerRange:
     share: int | Fraction = 0
 
     @classmethod
-    def parse(cls, value: int | str) -> LayerRange:
-        """Reads one entry of `layers`.
+    def parse(cls, value: int | str, what: str = "layers") -> LayerRange:
+        """Reads one entry of `layers`, or of `experts`, which are counted in the same way.
 
         Raises:
             TargetError: DLT114.
@@ -163,7 +163,7 @@ class LayerRange:
         text = str(value)
         match = _RANGE.fullmatch(text)
         if match is None:
-            message = f"found `{phrases.short(text)}`, expected layers such as {_FORMS}"
+            message = f"found `{phrases.short(text)}`, expected {what} such as {_FORMS}"
             raise TargetError("DLT114", message)
         one, low, high, side, number, share_side, percent = match.groups()
         if one is not None:
@@ -175,7 +175,7 @@ class LayerRange:
             return cls(text, int(low), int(high))
         share = int(number) if side else Fraction(percent) / 100
         if share <= 0 or (share_side and share > 1):
-            raise TargetError("DLT114", f"`{text}` is no part of a stack of layers")
+            raise TargetError("DLT114", f"`{text}` is no part of a stack of {what}")
         return cls(text, side=side or share_side, share=share)
 
     def indices(self, count: int) -> list[int]:

@@ -58,9 +58,10 @@ def check_values(document: Document, misspelt: Set[Path], problems: Problems) ->
 def _target(document: Document, path: Path, target: dict, problems: Problems) -> None:
     for key in ("module", "stack", "exclude"):
         _patterns(document, (*path, key), target.get(key), problems)
-    for place, value in _entries((*path, "layers"), target.get("layers")):
-        if isinstance(value, str) and value:
-            _try(document, place, lambda value=value: LayerRange.parse(value), problems)
+    for key in ("layers", "experts"):
+        for place, value in _entries((*path, key), target.get(key)):
+            if isinstance(value, str) and value:
+                _try(document, place, lambda v=value, k=key: LayerRange.parse(v, k), problems)
 
 
 def _patterns(document: Document, path: Path, value: Any, problems: Problems) -> None:

@@ -61,4 +61,12 @@ CODES = (
         wrong="{operator: dora, target: {module: q_proj}}  # quantized to 4 bits",
         right="{operator: lora, target: {module: q_proj}}",
     ),
+    Code(
+        "DLT511",
+        "not-on-experts",
+        "Experts whose matrices share one tensor run in the model's own way; a delta only gives them a new tensor. "
+        "Dropout, a gate, a penalty or a change of the bias has no place there.",
+        wrong="{operator: lora, dropout: 0.1, target: {role: moe.experts.down}}",
+        right="{operator: lora, target: {role: moe.experts.down}}",
+    ),
 )

@@ -73,6 +73,14 @@ CODES = (
         severity="warning",
     ),
     Code(
+        "DLT210",
+        "no-such-experts",
+        "`experts` narrows a target to some of the experts whose matrices share a tensor. The place has no experts, or "
+        "has none of that number.",
+        wrong="target: {role: moe.experts.down, experts: 0-8}  # a model of 8 experts",
+        right="target: {role: moe.experts.down, experts: 0-7}",
+    ),
+    Code(
         "DLT251",
         "source-form",
         "`model.source` is no hub id, no folder and no package path.",
