@@ -13,6 +13,7 @@ import torch
 from torch import fx
 
 from deltac.model.attention import name_of
+from deltac.model.projections import weight_of
 from deltac.sites import Rows
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ _FRESH = {
     "ones_like",
     "full_like",
 }
+_ADDS = {"add", "add_", "__add__", "__iadd__"}
 _PRODUCTS = {"matmul", "__matmul__", "bmm", "baddbmm", "einsum", "linear", "addmm"}
 _ACTIVATIONS = {
     "gelu", "silu", "relu", "sigmoid", "tanh", "quick_gelu", "silu_", "relu_", "erf", "leaky_relu", "mish", "square",
@@ -143,9 +145,11 @@ def _replay(graph: ModelGraph, products: Iterable[fx.Node]) -> dict[fx.Node, Any
     while waiting:
         node = waiting.pop()
         parents = node.all_input_nodes
-        if node in moved or not all(parent in moved for parent in parents):
+        if name_of(node) in _ADDS:  # a bias stays at its features
+            parents = [p for p in parents if weight_of(p) not in graph.parameters]
+        if node in moved or not parents or not all(parent in moved for parent in parents):
             continue
-        if name_of(node) in _KEEPS:
+        if name_of(node) in _KEEPS or (name_of(node) in _ADDS and len(parents) == 1):
             moved[node] = moved[parents[0]]
         elif name_of(node) in _MOVES:
             args, kwargs = fx.node.map_arg((node.args, node.kwargs), moved.__getitem__)

@@ -63,7 +63,7 @@ def find_projections(graph: ModelGraph) -> dict[fx.Node, Projection]:
 
 
 def _projection(graph: ModelGraph, node: fx.Node, name: str) -> Projection | None:
-    operands = {operand: _weight(operand) for operand in node.all_input_nodes}
+    operands = {operand: weight_of(operand) for operand in node.all_input_nodes}
     own = {operand: weight for operand, weight in operands.items() if weight in graph.parameters}
     weight = next((w for w in own.values() if len(graph.parameters[w].shape) >= 2), None)
     if weight is None and name in _LINEAR:
@@ -106,7 +106,7 @@ def _flips(node: fx.Node) -> bool:
     return flipped
 
 
-def _weight(node: fx.Node) -> str | None:
+def weight_of(node: fx.Node) -> str | None:
     """The weight that a value is a form of."""
     while node.op != "get_attr":
         inputs = node.all_input_nodes
