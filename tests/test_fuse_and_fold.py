@@ -23,6 +23,8 @@ def test_add_product_is_the_sum(shape):
     y, h, b = _draw(*shape[:-1], 7), _draw(*shape[:-1], 3), _draw(7, 3)
     found, wanted = add_product(y, h, b, 0.5), y + 0.5 * F.linear(h, b)
     torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-12)
+    with torch.no_grad():
+        torch.testing.assert_close(add_product(y, h, b, 0.5), wanted, rtol=1e-12, atol=1e-12)
     for mine, theirs in zip(
         torch.autograd.grad(found.sin().sum(), (y, h, b)),
         torch.autograd.grad(wanted.sin().sum(), (y, h, b)),
@@ -35,7 +37,10 @@ def test_add_product_is_the_sum(shape):
 def test_a_product_of_zero_changes_no_bit(dtype):
     torch.manual_seed(0)
     y, h = torch.randn(3, 5, 16).to(dtype), torch.randn(3, 5, 4).to(dtype)
-    assert torch.equal(add_product(y, h, torch.zeros(16, 4, dtype=dtype), 2.0), y)
+    zeros = torch.zeros(16, 4, dtype=dtype)
+    assert torch.equal(add_product(y, h, zeros, 2.0), y)
+    with torch.no_grad():
+        assert torch.equal(add_product(y, h, zeros, 2.0), y)
 
 
 def test_dropped_linear_is_dropout_before_the_map():

@@ -11,12 +11,13 @@ from torch.nn import functional as F
 def add_product(y: torch.Tensor, h: torch.Tensor, b: torch.Tensor, scale: float) -> torch.Tensor:
     """y + scale · h Bᵀ in one call; y: [..., out], h: [..., rank], b: [out, rank].
 
-    With B = 0 it is y, bit for bit, and with y's own strides: calls that come later may round by them.
+    With B = 0 it is y, bit for bit, and with y's own strides: calls that come later may round by them. Two calls where
+    no gradient is wanted: the one call saves time in the backward pass, and costs more views than it saves before.
     """
-    if y.dim() == 2 and y.is_contiguous():
-        return torch.addmm(y, h, b.t(), alpha=scale)
-    if y.dim() < 2 or not y.is_contiguous():
+    if y.dim() < 2 or not y.is_contiguous() or not torch.is_grad_enabled():
         return torch.add(y, F.linear(h, b), alpha=scale)
+    if y.dim() == 2:
+        return torch.addmm(y, h, b.t(), alpha=scale)
     flat = torch.addmm(y.flatten(0, -2), h.flatten(0, -2), b.t(), alpha=scale)
     return flat.view(y.shape)
 
