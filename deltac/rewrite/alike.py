@@ -9,6 +9,8 @@ from torch import nn
 
 from deltac.planning import Placement
 
+#: What every module has of its own: hooks, `training`, and tables of parameters, which are compared below.
+_EVERY = frozenset(vars(nn.Module()))
 _PLAIN = (int, float, str, bool, type(None), torch.dtype)
 
 
@@ -22,9 +24,7 @@ def alike(module: nn.Module, placements: Sequence[Placement]) -> Hashable | None
     if any(placement.site.inside for placement in placements) or (module._modules and not edge):
         return None
     values = {
-        name: value
-        for name, value in vars(module).items()
-        if not edge and not name.startswith("_") and name != "training"
+        name: value for name, value in vars(module).items() if not edge and name not in _EVERY
     }
     if not all(_is_plain(value) for value in values.values()):
         return None
@@ -35,7 +35,8 @@ def alike(module: nn.Module, placements: Sequence[Placement]) -> Hashable | None
     )
     return (
         type(module),
-        tuple(sorted(values.items(), key=lambda item: item[0])),
+        # As text: 1, 1.0 and True are equal, and give other code.
+        tuple(sorted((name, repr(value)) for name, value in values.items())),
         forms,
         tuple(_operator_key(placement) for placement in placements),
     )

@@ -74,17 +74,20 @@ def factor(
 
 def _call(reader: fx.Node, changed: fx.Node) -> tuple[fx.Node, type[Linear]] | None:
     """The call that a reader of W' stands for, and its kind; None for any other."""
-    if changed not in reader.args:
-        return None  # it stands under a keyword, where the readers don't look
-    if reader.target in _LINEAR and reader.args[1] is changed:
+    # A weight that is passed by keyword is read in no way known here.
+    if reader.target in _LINEAR and reader.args[1:2] == (changed,):
         return reader, Linear
-    if reader.target is F.embedding and reader.args[1] is changed:
+    if reader.target is F.embedding and reader.args[1:2] == (changed,):
         return None if reader.kwargs.get("max_norm") else (reader, Embedding)
     if reader.op == "call_method" and len(reader.users) == 1:
         call = next(iter(reader.users))
-        if reader.target == "t" and call.target is torch.addmm and call.args[2] is reader:
+        if reader.target == "t" and call.target is torch.addmm and call.args[2:3] == (reader,):
             return call, Addmm
-        if reader.target == "view_as" and call.target in CONVOLUTIONS and call.args[1] is reader:
+        if (
+            reader.target == "view_as"
+            and call.target in CONVOLUTIONS
+            and call.args[1:2] == (reader,)
+        ):
             return call, Convolution
     return None
 

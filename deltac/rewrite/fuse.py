@@ -42,11 +42,11 @@ def _share_inputs(graph: fx.Graph) -> None:
         if len(calls) < 2:
             continue
         matrices = [call.args[1] for call in calls]
-        # A parameter can be read anywhere, so its nodes may move up to the first of the calls.
+        # A parameter and the dtype of an input can be read early: their nodes may move up to the first of the calls.
         for matrix in matrices:
-            if order[matrix] > order[calls[0]]:
-                calls[0].prepend(matrix.args[0])
-                calls[0].prepend(matrix)
+            for node in (*matrix.all_input_nodes, matrix):
+                if order[node] > order[calls[0]]:
+                    calls[0].prepend(node)
         with graph.inserting_before(calls[0]):
             both = graph.call_function(shared_linear, (x, *matrices))
             both.meta["deltac"] = calls[0].meta["deltac"]

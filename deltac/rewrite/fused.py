@@ -38,20 +38,26 @@ def dropped_linear(
     """
     if not training:
         return F.linear(x, a)
-    if torch.is_autocast_enabled(x.device.type):
+    device = x.device.type
+    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
         # The function below would meet other dtypes in its backward pass, which runs without autocast.
         return F.linear(F.dropout(x, probability, training), a)
-    return _DroppedLinear.apply(x, a, probability)
+    kept = 1.0 - probability
+    mask = torch.empty_like(x, dtype=torch.bool).bernoulli_(kept)
+    return _DroppedLinear.apply(x, a, mask, kept)
 
 
 class _DroppedLinear(torch.autograd.Function):
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, a: torch.Tensor, probability: float) -> torch.Tensor:
-        kept = 1.0 - probability
-        mask = torch.empty_like(x, dtype=torch.bool).bernoulli_(kept)
-        ctx.save_for_backward(x, a, mask)
-        ctx.kept = kept
+    def forward(x: torch.Tensor, a: torch.Tensor, mask: torch.Tensor, kept: float) -> torch.Tensor:
         return F.linear(x * mask, a / kept)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple, output: torch.Tensor) -> None:
+        x, a, mask, ctx.kept = inputs
+        ctx.save_for_backward(x, a, mask)
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
@@ -60,5 +66,10 @@ class _DroppedLinear(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             of_x = (gradient @ (a / ctx.kept)) * mask
         if ctx.needs_input_grad[1]:
-            of_a = gradient.flatten(0, -2).t() @ (x * mask).flatten(0, -2) / ctx.kept
-        return of_x, of_a, None
+            of_a = _rows(gradient).t() @ _rows(x * mask) / ctx.kept
+        return of_x, of_a, None, None
+
+
+def _rows(x: torch.Tensor) -> torch.Tensor:
+    """[..., n] as a matrix [rows, n]; a vector is one row."""
+    return x.unsqueeze(0) if x.dim() == 1 else x.flatten(0, -2)

@@ -73,7 +73,8 @@ class Convolution(Linear):
         """The base's own call, with these arguments in the place of its own."""
         own = None if bias is None else self.values.of(bias)
         arguments = (x, self._kernel(weight), own, *self.call.args[3:])
-        return self.graph.call_function(self.call.target, arguments, dict(self.call.kwargs))
+        options = {name: value for name, value in self.call.kwargs.items() if name != "bias"}
+        return self.graph.call_function(self.call.target, arguments, options)
 
     def dense(self, x: fx.Node, matrix: fx.Node) -> fx.Node:
         """The convolution with a matrix that was computed."""
@@ -88,7 +89,11 @@ class Convolution(Linear):
         channels = self.run(inner, x)
         matrix = self.values.of(outer.node, self.dtype(x))
         kernel = self.graph.call_method("unflatten", (matrix, 1, (-1, *self._ones())))
-        return self.graph.call_function(self.call.target, (channels, kernel))
+        return self._with_bias(self.graph.call_function(self.call.target, (channels, kernel)), bias)
+
+    def _addend(self, value: fx.Node, y: fx.Node) -> fx.Node:
+        """A bias, with one number for each channel of y."""
+        return self.graph.call_method("view", (super()._addend(value, y), (-1, *self._ones())))
 
     def _gated(self, y: fx.Node, x: fx.Node, placement: Placement) -> fx.Node:
         raise NotAdditiveError("a convolution has no token whose gate could be computed")

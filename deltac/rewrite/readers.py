@@ -117,7 +117,7 @@ class Linear:
         scaled = self.graph.call_function(scaling, (y, vector))
         if bias is None or inner is not None:
             return scaled
-        own = self._cast(self.values.of(bias), y)
+        own = self._addend(self.values.of(bias), y)
         return self._without(scaled, own, self.graph.call_function(scaling, (own, vector)))
 
     def row_vector(self, node: fx.Node, y: fx.Node) -> fx.Node:
@@ -137,7 +137,7 @@ class Linear:
         product = self.run(outer, y)
         if bias is None or found is not None:
             return product
-        own = self._cast(self.values.of(bias), y)
+        own = self._addend(self.values.of(bias), y)
         return self._without(product, own, self.run(outer, own))
 
     def _structured(self, form: Form, x: fx.Node, bias: fx.Node | None) -> fx.Node:
@@ -207,9 +207,10 @@ class Linear:
         if bias is None:
             return y
         value = self.values.of(bias)
-        return self.graph.call_function(torch.add, (y, self._cast(value, y)))
+        return self.graph.call_function(torch.add, (y, self._addend(value, y)))
 
-    def _cast(self, value: fx.Node, y: fx.Node) -> fx.Node:
+    def _addend(self, value: fx.Node, y: fx.Node) -> fx.Node:
+        """A bias, to be added to y."""
         return self.graph.call_method("to", (value, self.dtype(y)))
 
 

@@ -84,8 +84,11 @@ def _region_class(region: Region, borrowed: tuple[str, ...]) -> type[nn.Module]:
 
     def reduce_ex(self: nn.Module, protocol: Any) -> tuple:
         """The class can't be imported: it is made again from the region."""
-        _, _, *state = base.__reduce_ex__(self, protocol)
-        return (new_module, (region, borrowed), *state)
+        _, _, state, *rest = base.__reduce_ex__(self, protocol)
+        if isinstance(state, dict):
+            # A copy leaves the scope in which these hold: its parameters may change.
+            state = {name: value for name, value in state.items() if name != "delta_kept"}
+        return (new_module, (region, borrowed), state, *rest)
 
     def extra_repr(self: nn.Module) -> str:
         """The base's own line, with the delta's parameters."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable
 from dataclasses import astuple, dataclass
@@ -43,7 +44,11 @@ class WeightFunction:
         floats = [v for v in values if isinstance(v, torch.Tensor) and v.is_floating_point()]
         dtype = functools.reduce(torch.promote_types, (v.dtype for v in floats))
         wide = [v.to(dtype) if any(v is each for each in floats) else v for v in values]
-        with torch.autocast(floats[0].device.type, enabled=False):
+        device = floats[0].device.type
+        off = contextlib.nullcontext()
+        if torch.amp.is_autocast_available(device):  # not so on the meta device
+            off = torch.autocast(device, enabled=False)
+        with off:
             result = self.compute(*wide)
         return result.to(values[0].dtype) if self.replaces_first else result
 
