@@ -53,6 +53,16 @@ RULES = {
         ["nn.linear(input_1, weight, bias)", "add_product(linear_1, linear_2, to_1, 0.5)"],
         ["value("],
     ),
+    "without the weight": (
+        _operator(lambda w, p: p.B @ p.A, LOW),
+        [],
+        ["value("],
+    ),
+    "scaled by the weight alone": (
+        _operator(lambda w, p: p.l[:, None] * (w / row_norm(w)[:, None]), {"l": "out"}),
+        ["nn.linear(input_1, weight", "torch.div("],
+        [],
+    ),
     "difference": (
         _operator(lambda w, p: w - (p.B @ p.A) / 4, LOW),
         ["nn.linear(input_1, weight, bias)", "to_1, -0.25)"],

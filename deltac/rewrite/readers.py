@@ -132,6 +132,8 @@ class Linear:
         outer, inner = form.parts
         if outer.reads_weight:
             return self.run(outer, self.run(inner, x), bias)
+        if not inner.reads_weight:
+            return self._with_bias(self.run(outer, self.run(inner, x)), bias)
         found = self._inner_bias(bias, "matmul", outer.node)
         y = self.run(inner, x, bias if found is None else found)
         product = self.run(outer, y)

@@ -40,7 +40,9 @@ class Values:
         part, names = subfunction(node.graph, node)
         with_cheap_norms(part)
         inputs = {str(placeholder.target): own for placeholder, own in self.known.items()}
-        placement = next(self.owners[name] for name in reversed(names) if name in self.owners)
+        own = [self.owners[name] for name in names if name in self.owners]
+        # Of W alone: it belongs to any of them.
+        placement = own[-1] if own else next(iter(self.owners.values()))
         function = weight_function(f"{placement.delta.name}_value", part)
         arguments = tuple(inputs.get(name) or self.graph.get_attr(name) for name in names)
         value = self.graph.call_function(function, arguments)
