@@ -8,7 +8,7 @@ from torch.nn import functional as F
 import deltac
 from deltac.prepare import prepare
 from deltac.rewrite.apply import apply
-from deltac.rewrite.fused import add_product, dropped_linear
+from deltac.rewrite.fused import add_product, dropped_linear, kept_elements
 from deltac.rewrite.norms import low_rank_row_norm
 from deltac.rewrite.pipeline import rewrite
 
@@ -62,6 +62,22 @@ def test_dropped_linear_is_dropout_before_the_map():
     ):
         torch.testing.assert_close(mine, theirs, rtol=1e-10, atol=1e-12)
     torch.testing.assert_close(dropped_linear(x, a, 0.3, False), F.linear(x, a))
+
+
+@pytest.mark.parametrize("probability", [0.001, 0.1, 0.5, 0.9])
+def test_elements_are_dropped_with_the_probability_asked_for(probability):
+    """Five standard deviations, on the whole, on even and odd places, and for neighbours together."""
+    torch.manual_seed(0)
+    dropped = ~kept_elements(torch.empty(1001, 999), probability).flatten()
+    pairs = dropped[:-1] & dropped[1:]
+    for part, share in (
+        (dropped, probability),
+        (dropped[::2], probability),
+        (dropped[1::2], probability),
+        (pairs, probability**2),
+    ):
+        spread = (share * (1 - share) / len(part)) ** 0.5
+        assert abs(part.double().mean().item() - share) < 5 * spread
 
 
 def test_dropped_linear_keeps_one_byte_of_mask():

@@ -39,12 +39,22 @@ def dropped_linear(
     if not training:
         return F.linear(x, a)
     device = x.device.type
-    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
-        # The function below would meet other dtypes in its backward pass, which runs without autocast.
+    autocast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    # Under autocast the function below would meet other dtypes in its backward pass, which runs without it. A compiler
+    # decides itself what to keep.
+    if autocast or torch.compiler.is_compiling():
         return F.linear(F.dropout(x, probability, training), a)
-    kept = 1.0 - probability
-    mask = torch.empty_like(x, dtype=torch.bool).bernoulli_(kept)
-    return _DroppedLinear.apply(x, a, mask, kept)
+    return _DroppedLinear.apply(x, a, kept_elements(x, probability), 1.0 - probability)
+
+
+def kept_elements(x: torch.Tensor, probability: float) -> torch.Tensor:
+    """A mask of the shape of x, each element False with that probability (to 32 bits of it).
+
+    From random integers, two elements of each: on a CPU a third of the time of `bernoulli_`.
+    """
+    drawn = torch.randint(-(2**63), 2**63 - 1, ((x.numel() + 1) // 2,), device=x.device)
+    numbers = drawn.view(torch.int32)[: x.numel()].view(x.shape)
+    return numbers >= round(probability * 2**32) - 2**31
 
 
 class _DroppedLinear(torch.autograd.Function):
