@@ -140,12 +140,5 @@ def _missing(rows: list[dict[str, Any]], count: int) -> str:
     return ranges(block for block in range(count) if block not in covered)
 
 
-def _size(shape: tuple[int, ...]) -> int:
-    number = 1
-    for size in shape:
-        number *= size
-    return number
-
-
 def _plural(number: int, word: str) -> str:
     return f"{number} {word}" if number == 1 else f"{number} {word}s"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
 from deltac.model.fold import ranges
@@ -123,7 +124,7 @@ def _marks(plan: Plan) -> dict[str, list[tuple[str, int]]]:
                 f"{placement.own_name(name)} {list(new.shape)}"
                 for name, new in placement.new.items()
             )
-            number = sum(_size(new.shape) for new in placement.new.values())
+            number = sum(prod(new.shape) for new in placement.new.values())
             marks.setdefault(placement.site.module, []).append(
                 (f"+ {placement.delta.operator} {shapes}", number)
             )
@@ -136,13 +137,6 @@ def _tuned(plan: Plan | None) -> dict[str, str]:
     return {name: f"tuned by {p.delta.name}" for name, p in plan.tuned().items()} | {
         h.name: "head" for h in plan.heads
     }
-
-
-def _size(shape: tuple[int, ...]) -> int:
-    number = 1
-    for size in shape:
-        number *= size
-    return number
 
 
 def _is_container(info: ModuleInfo) -> bool:

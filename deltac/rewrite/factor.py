@@ -32,7 +32,8 @@ from deltac.rewrite.values import Values
 #: one that the rules give, even where it costs more. All compute the same.
 Forms = Literal["cheapest", "inserted", "factored"]
 
-_LINEAR = {F.linear, torch._C._nn.linear}
+#: The functions of a linear map.
+LINEAR = {F.linear, torch._C._nn.linear}
 
 
 def factor(
@@ -75,7 +76,7 @@ def factor(
 def _call(reader: fx.Node, changed: fx.Node) -> tuple[fx.Node, type[Linear]] | None:
     """The call that a reader of W' stands for, and its kind; None for any other."""
     # A weight that is passed by keyword is read in no way known here.
-    if reader.target in _LINEAR and reader.args[1:2] == (changed,):
+    if reader.target in LINEAR and reader.args[1:2] == (changed,):
         return reader, Linear
     if reader.target is F.embedding and reader.args[1:2] == (changed,):
         return None if reader.kwargs.get("max_norm") else (reader, Embedding)

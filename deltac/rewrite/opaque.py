@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import fx
-from torch.nn import functional as F
 
 from deltac.planning import Placement
+from deltac.rewrite.factor import LINEAR
 from deltac.rewrite.insert import changes_bias
 from deltac.rewrite.weight_function import additive_part, trace_weight
-
-_LINEAR = {F.linear, torch._C._nn.linear}
 
 
 class OpaqueWeightError(Exception):
@@ -41,7 +38,7 @@ def keep_base_call(graph: fx.Graph, form: str) -> None:
     """
     weight = next(n for n in graph.nodes if n.op == "get_attr" and n.target == "weight")
     calls = list(weight.users)
-    if [call.target in _LINEAR and call.args[0].op == "placeholder" for call in calls] != [True]:
+    if [call.target in LINEAR and call.args[0].op == "placeholder" for call in calls] != [True]:
         raise OpaqueWeightError(f"what is added needs its weight, and this one is kept as {form}")
     with graph.inserting_before(calls[0]):
         base = graph.call_module("delta_base", ((calls[0].args[0],), {}))

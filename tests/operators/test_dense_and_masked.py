@@ -4,21 +4,12 @@ import peft
 import pytest
 import tiny
 import torch
+from by_definition import close, laws_model, output
 from torch import nn
 from torch.nn import functional as F
 from transformers.pytorch_utils import Conv1D
 
 import deltac
-from deltac.testing import LawsConfig, LawsModel
-
-#: Relative to the largest value: sums of few products in float64 in another order.
-TOLERANCE = 1e-10
-
-
-def _model(base):
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(1)
-        return tiny.randomize(LawsModel(LawsConfig(base=base)), 3).double().eval()
 
 
 def _spec(operator, **options):
@@ -27,37 +18,26 @@ def _spec(operator, **options):
 
 
 def _compiled(base, operator, **options):
-    compiled = tiny.perturb(deltac.compile(_spec(operator, **options), model=_model(base)))
+    compiled = tiny.perturb(deltac.compile(_spec(operator, **options), model=laws_model(base)))
     compiled.model.double()
     return compiled
 
 
-def _output(model):
-    return model(input_ids=torch.arange(20).reshape(4, 5) % 10).last_hidden_state
-
-
-def _close(found, expected):
-    assert found.dtype == expected.dtype == torch.float64
-    scale = expected.abs().max().item()
-    assert scale > 0
-    assert (found - expected).abs().max().item() <= TOLERANCE * scale
-
-
 def _compare(mine, reference, pairs):
     """Outputs, and gradients of a sum of squares: mine by name, the reference's by tensor; both blocks."""
-    found, expected = _output(mine.model), _output(reference)
-    _close(found, expected)
+    found, expected = output(mine.model), output(reference)
+    close(found, expected)
     with mine.disabled():
-        assert (_output(mine.model) - expected).abs().max() > 0.01, "the delta has no effect"
+        assert (output(mine.model) - expected).abs().max() > 0.01, "the delta has no effect"
     found.pow(2).sum().backward()
     expected.pow(2).sum().backward()
     for name, tensor in pairs.items():
-        _close(mine.model.get_parameter(name).grad, tensor.grad)
+        close(mine.model.get_parameter(name).grad, tensor.grad)
 
 
 @pytest.mark.parametrize("base", ["linear", "embedding", "layer-norm"])
 def test_full_is_a_weight_that_was_changed(base):
-    mine, reference, pairs = _compiled(base, "full"), _model(base), {}
+    mine, reference, pairs = _compiled(base, "full"), laws_model(base), {}
     for index in range(2):
         own = reference.block[index].weight
         with torch.no_grad():
@@ -78,19 +58,19 @@ def test_full_sees_a_transposed_weight_as_out_by_in():
 def test_a_weight_and_a_bias_of_one_module_change_apart():
     spec = _spec("full")
     spec["deltas"][0]["target"] = {"parameter": "block.*.*"}
-    compiled = tiny.perturb(deltac.compile(spec, model=_model("linear")))
+    compiled = tiny.perturb(deltac.compile(spec, model=laws_model("linear")))
     compiled.model.double()
     module = compiled.model.block[0]
     assert module.d_D.shape == (module.out_features, module.in_features)
     assert module.d_bias_D.shape == (module.out_features,)
     x = torch.randn(3, module.in_features, dtype=torch.float64)
-    _close(module(x), F.linear(x, module.weight + module.d_D, module.bias + module.d_bias_D))
+    close(module(x), F.linear(x, module.weight + module.d_D, module.bias + module.d_bias_D))
 
 
 @pytest.mark.parametrize("option", [{"gate": True}, {"dropout": 0.1}])
 def test_full_has_no_gate_or_dropout_on_a_vector(option):
     error = tiny.refused(
-        lambda: deltac.compile(_spec("full", **option), model=_model("layer-norm")), "DLT301"
+        lambda: deltac.compile(_spec("full", **option), model=laws_model("layer-norm")), "DLT301"
     )
     assert next(iter(option)) in str(error)
 
@@ -102,7 +82,7 @@ def test_full_has_no_gate_or_dropout_on_a_vector(option):
 def test_norm_is_the_layernorm_tuning_of_peft(base):
     mine = _compiled(base, "norm")
     config = peft.LNTuningConfig(target_modules=["0", "1"])
-    theirs = peft.get_peft_model(_model(base), config).double()
+    theirs = peft.get_peft_model(laws_model(base), config).double()
     trained = {
         n.split("ln_tuning_layers.default.")[-1]
         for n, p in theirs.named_parameters()
@@ -164,7 +144,7 @@ class _Masked(nn.Module):
 
 
 def test_mask_is_that_of_the_paper():
-    mine, reference, pairs = _compiled("linear", "mask"), _model("linear"), {}
+    mine, reference, pairs = _compiled("linear", "mask"), laws_model("linear"), {}
     for index in range(2):
         m = mine.model.get_parameter(f"block.{index}.d_M")
         assert 0 < (m < 0).sum() < m.numel()
@@ -202,4 +182,4 @@ def test_mask_starts_with_the_sparsity_asked_for(sparsity):
 
 
 def test_mask_refuses_a_vector():
-    tiny.refused(lambda: deltac.plan(_spec("mask"), model=_model("layer-norm")), "DLT301")
+    tiny.refused(lambda: deltac.plan(_spec("mask"), model=laws_model("layer-norm")), "DLT301")

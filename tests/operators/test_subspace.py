@@ -10,18 +10,9 @@ import pickle
 import pytest
 import tiny
 import torch
+from by_definition import close, laws_model, output
 
 import deltac
-from deltac.testing import LawsConfig, LawsModel
-
-#: Relative to the largest value: sums of few products in float64 in another order.
-TOLERANCE = 1e-10
-
-
-def _model(base="linear"):
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(1)
-        return tiny.randomize(LawsModel(LawsConfig(base=base)), 3).double().eval()
 
 
 def _spec(**options):
@@ -30,20 +21,9 @@ def _spec(**options):
 
 
 def _compiled(base="linear", **options):
-    compiled = tiny.perturb(deltac.compile(_spec(**options), model=_model(base)))
+    compiled = tiny.perturb(deltac.compile(_spec(**options), model=laws_model(base)))
     compiled.model.double()
     return compiled
-
-
-def _output(model):
-    return model(input_ids=torch.arange(20).reshape(4, 5) % 10).last_hidden_state
-
-
-def _close(found, expected):
-    assert found.dtype == expected.dtype == torch.float64
-    scale = expected.abs().max().item()
-    assert scale > 0
-    assert (found - expected).abs().max().item() <= TOLERANCE * scale
 
 
 def _projection(module, size, dimension):
@@ -64,7 +44,7 @@ def _projection(module, size, dimension):
 @pytest.mark.parametrize("base", ["linear", "embedding", "layer-norm"])
 def test_subspace_is_that_of_the_paper(base, dimension, aware):
     mine = _compiled(base, dimension=dimension, structure_aware=aware)
-    model, reference = mine.model, _model(base)
+    model, reference = mine.model, laws_model(base)
     z = model.d_z.detach().clone().requires_grad_()
     factors, weights = [], {}
     for index in range(2):
@@ -75,15 +55,15 @@ def test_subspace_is_that_of_the_paper(base, dimension, aware):
         weights[f"block.{index}.weight"] = w + factors[-1] * (p @ z).reshape(w.shape)
     given = {"input_ids": torch.arange(20).reshape(4, 5) % 10}
     expected = torch.func.functional_call(reference, weights, kwargs=given).last_hidden_state
-    found = _output(model)
-    _close(found, expected)
+    found = output(model)
+    close(found, expected)
     with mine.disabled():
-        assert (_output(model) - expected).abs().max() > 0.01, "the delta has no effect"
+        assert (output(model) - expected).abs().max() > 0.01, "the delta has no effect"
     found.pow(2).sum().backward()
     expected.pow(2).sum().backward()
-    _close(model.d_z.grad, z.grad)
+    close(model.d_z.grad, z.grad)
     for index in range(2 if aware else 0):
-        _close(model.block[index].d_scale.grad, factors[index].grad)
+        close(model.block[index].d_scale.grad, factors[index].grad)
 
 
 def test_what_it_trains_is_small_and_what_it_is_made_of_is_kept():
@@ -107,24 +87,26 @@ def test_what_it_trains_is_small_and_what_it_is_made_of_is_kept():
 def test_copies_share_one_vector(copied):
     compiled = _compiled(dimension=5)
     twin = copied(compiled.model)
-    assert torch.equal(_output(twin), _output(compiled.model))
+    assert torch.equal(output(twin), output(compiled.model))
     with torch.no_grad():
         twin.d_z.zero_()
     with compiled.disabled():
-        assert torch.equal(_output(twin), _output(compiled.model))
-    assert not torch.equal(_output(twin), _output(compiled.model))
+        assert torch.equal(output(twin), output(compiled.model))
+    assert not torch.equal(output(twin), output(compiled.model))
 
 
 def test_a_loaded_delta_has_the_projection_that_was_saved(tmp_path):
-    compiled = tiny.perturb(deltac.compile(_spec(dimension=5), model=_model().float()))
-    loaded = deltac.load(compiled.save(tmp_path / "delta"), model=_model().float())
-    assert torch.equal(_output(loaded.model), _output(compiled.model))
+    compiled = tiny.perturb(deltac.compile(_spec(dimension=5), model=laws_model().float()))
+    loaded = deltac.load(compiled.save(tmp_path / "delta"), model=laws_model().float())
+    assert torch.equal(output(loaded.model), output(compiled.model))
 
 
 def test_more_dimensions_than_elements_are_refused():
-    size = sum(block.weight.numel() for block in _model().block)
-    deltac.plan(_spec(dimension=size), model=_model())
-    error = tiny.refused(lambda: deltac.plan(_spec(dimension=size + 1), model=_model()), "DLT301")
+    size = sum(block.weight.numel() for block in laws_model().block)
+    deltac.plan(_spec(dimension=size), model=laws_model())
+    error = tiny.refused(
+        lambda: deltac.plan(_spec(dimension=size + 1), model=laws_model()), "DLT301"
+    )
     assert str(size) in str(error)
 
 
@@ -154,11 +136,11 @@ def test_torch_compile_in_one_graph():
 
 def test_a_vector_exchanged_at_the_root_is_exchanged_for_all():
     compiled = _compiled(dimension=5)
-    model, before = compiled.model, _output(compiled.model)
+    model, before = compiled.model, output(compiled.model)
     other = {name: value.clone() for name, value in model.state_dict().items()}
     other["d_z"] *= 2
     model.load_state_dict(other, assign=True)
-    after = _output(model)
+    after = output(model)
     assert not torch.equal(after, before)
     after.pow(2).sum().backward()
     assert model.get_parameter("d_z").grad.any()
