@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 
 from deltac.artifact.card import card
 from deltac.artifact.folder import MANIFEST, check_writable, write_folder
-from deltac.artifact.manifest import to_json
+from deltac.artifact.manifest import added_names, to_json
 from deltac.artifact.tensors import describe_files, tensor_files
 from deltac.diagnostics import DeltacError, Diagnostic, Problems
 from deltac.model.fold import shown
@@ -28,9 +28,6 @@ from deltac.rewrite.fold import evaluate
 from deltac.rewrite.plain import plain_copy
 from deltac.state import DeltaState, showing, tensors
 from deltac.tasks import set_task
-
-#: The sets of a manifest's tensors that the base does not have.
-ADDED = ("added", "factor", "fixed")
 
 
 class Compiled:
@@ -199,7 +196,7 @@ class Compiled:
         state, left = self._state, set(deltas)
         fold = state.fold
         stay = {name for delta in left for name in fold.tuned.get(delta, ())}
-        added = [row["name"] for row in state.manifest["tensors"] if row["set"] in ADDED]
+        added = added_names(state.manifest)
         with showing(self.model, "delta"), hooks_aside(self.model):
             changes = [change for change in fold.changes if change.delta not in left]
             changed = evaluate(changes, tensors(self.model))

@@ -8,6 +8,7 @@ from dataclasses import replace
 from torch import nn
 from transformers import PreTrainedModel
 
+from deltac.artifact.manifest import added_names, ejected_deltas, fresh_heads
 from deltac.diagnostics import DeltacError, Diagnostic
 from deltac.diagnostics.nearest import did_you_mean
 from deltac.model.given import given_inputs
@@ -17,7 +18,7 @@ from deltac.operators import fragment, get
 from deltac.planning import Plan, make_plan
 from deltac.planning.ejected import ejected
 from deltac.rewrite.pipeline import rewrite
-from deltac.rewrite.plain import strip
+from deltac.rewrite.plain import base_class, strip
 from deltac.rewrite.region import Region, region_class
 from deltac.spec import load_spec
 
@@ -58,14 +59,8 @@ def give_code(module: nn.Module, region: Region) -> None:
     """Gives a rewritten module the code of a region."""
     cls = type(module)
     borrowed = tuple(vars(module).get("delta_owners", ()))
-    made = region_class(replace(region, base=_base_of(cls)), borrowed)
+    made = region_class(replace(region, base=base_class(cls)), borrowed)
     module.__class__ = cls.delta_root(made) if "delta_root" in vars(cls) else made
-
-
-def _base_of(cls: type[nn.Module]) -> type[nn.Module]:
-    while "delta_root" in vars(cls) or "delta_region" in vars(cls):
-        cls = cls.__mro__[1]
-    return cls
 
 
 def _plan_again(model: PreTrainedModel) -> Plan:
@@ -75,13 +70,11 @@ def _plan_again(model: PreTrainedModel) -> Plan:
         skeleton, _ = skeleton_of(model)
     finally:
         model.delta_state = state
-    tensors = state.manifest["tensors"]
-    added = [row["name"] for row in tensors if row["set"] in ("added", "factor", "fixed")]
+    added = added_names(state.manifest)
     for path, module in skeleton.named_modules():
         strip(module, path, added)
     text = state.spec[state.manifest["spec"]["file"]].decode()
     spec = load_spec(text + "\n", extra_fragment=lambda name: fragment(get(name).operator))
-    fresh = {row["name"] for row in tensors if row["set"] == "heads" and row["init"] == "model"}
     graph = graph_from_model(skeleton, given_inputs(spec, type(skeleton)))
-    gone = [delta["name"] for delta in state.manifest["deltas"] if delta.get("ejected")]
-    return ejected(make_plan(spec, graph, fresh), gone)
+    planned = make_plan(spec, graph, fresh_heads(state.manifest))
+    return ejected(planned, ejected_deltas(state.manifest))

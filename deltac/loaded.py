@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from deltac.artifact.folder import read_manifest
-from deltac.artifact.tensors import read_tensors
+from deltac.artifact.tensors import DELTA, read_tensors
 from deltac.diagnostics import DeltacError, Diagnostic
 from deltac.operators._artifact_init import FromArtifact
 from deltac.planning import Placement, Plan
@@ -45,15 +46,12 @@ class Artifacts:
         """
         wanted = placement.operator.loads
         manifest, values = self._open(placement, init.folder)
-        rows = [
-            row
-            for row in manifest["tensors"]
-            if row.get("operator") == wanted and row["site"] == init.site
-        ]
+        every = [row for row in manifest["tensors"] if row.get("operator") == wanted]
+        rows = [row for row in every if row["site"] == init.site]
         names = sorted({row["delta"] for row in rows})
         if len(names) != 1:
             has = f"several, {', '.join(names)}" if names else "none"
-            places = sorted({r["site"] for r in manifest["tensors"] if r.get("operator") == wanted})
+            places = sorted({row["site"] for row in every})
             more = f"; it has some at {', '.join(places[:3])}" if places and not names else ""
             _refuse(placement, init, f"it has {has}{more}", f"an artifact with one {wanted} there")
         self._check_options(placement, init, manifest, names[0])
@@ -61,7 +59,7 @@ class Artifacts:
         if tuple(values[name].shape) != shape:
             found = f"its {init.parameter} is {list(values[name].shape)}, not {list(shape)}"
             _refuse(placement, init, found, "the bottleneck that it was trained with")
-        entry = manifest["files"]["delta.safetensors"]
+        entry = manifest["files"][DELTA]
         self.read[init.folder] = {"delta": names[0], "sha256": entry["sha256"]}
         return values[name].clone()  # another delta may read the same one
 
@@ -72,12 +70,8 @@ class Artifacts:
             try:
                 manifest = read_manifest(self._home / folder)
             except DeltacError as error:
-                raise DeltacError(
-                    [
-                        Diagnostic(d.code, d.message, placement.span, fix=d.fix)
-                        for d in error.diagnostics
-                    ]
-                ) from error
+                placed = [replace(each, span=placement.span) for each in error.diagnostics]
+                raise DeltacError(placed) from error
             own, theirs = self._base, manifest["base"]
             alike = own["parameters"] == theirs["parameters"]
             if alike and own["weights"] and theirs["weights"] not in (None, own["weights"]):

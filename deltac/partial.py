@@ -8,12 +8,11 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from deltac.api import compile_prepared
-from deltac.artifact.manifest import make_manifest
+from deltac.artifact.manifest import ejected_deltas, make_manifest
 from deltac.artifact.tensors import check_tensors
 from deltac.compiled import Compiled
 from deltac.diagnostics import DeltacError, Diagnostic
 from deltac.prepare import prepare
-from deltac.prepared import ejected_deltas
 from deltac.spec import load_spec
 from deltac.state import showing
 

@@ -12,7 +12,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from deltac.artifact.base import check_base
 from deltac.artifact.folder import read_manifest
-from deltac.artifact.manifest import describe_base
+from deltac.artifact.manifest import describe_base, ejected_deltas, fresh_heads
 from deltac.diagnostics import DeltacError, Diagnostic, Problems
 from deltac.model.classes import model_class, own_config
 from deltac.model.config import check_read_back, read_config, reads_back
@@ -27,7 +27,7 @@ from deltac.operators import fragment, get
 from deltac.planning import Plan, make_plan
 from deltac.planning.ejected import ejected
 from deltac.planning.opaque import check_opaque
-from deltac.prepared import Prepared, ejected_deltas, prepared_plan
+from deltac.prepared import Prepared, prepared_plan
 from deltac.spec import ModelSpec, Spec, load_spec
 from deltac.spec.ignores import WITH_MODEL, silence
 
@@ -118,12 +118,7 @@ def prepare_artifact(
     if model is not None and manifest["base"]["weights"]:
         found["weights"] = content_hash(model, base_names(graph, heads))
     check_base(manifest["base"], found)
-    fresh = {
-        row["name"]
-        for row in manifest["tensors"]
-        if row["set"] == "heads" and row["init"] == "model"
-    }
-    planned = make_plan(spec, graph, fresh)
+    planned = make_plan(spec, graph, fresh_heads(manifest))
     check_opaque(planned, given=model is not None)
     planned = ejected(planned, ejected_deltas(manifest))
     return prepared_plan(planned, origin, cls, config)

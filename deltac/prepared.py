@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
 
 from transformers import PreTrainedConfig, PreTrainedModel
 
@@ -52,8 +51,3 @@ def prepared_plan(
     flat = ejected(planned)
     saved = None if flat is planned else (flat, rewrite(flat))
     return Prepared(planned, rewrite(planned), origin, cls, config, saved)
-
-
-def ejected_deltas(manifest: Mapping[str, Any]) -> list[str]:
-    """The names of the deltas that a manifest holds as they are saved for use."""
-    return [delta["name"] for delta in manifest["deltas"] if delta.get("ejected")]

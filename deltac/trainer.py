@@ -12,10 +12,10 @@ from torch import nn
 from transformers import Trainer
 
 from deltac.artifact.folder import read_manifest
+from deltac.artifact.manifest import ejected_deltas
 from deltac.artifact.tensors import check_tensors, read_tensors
 from deltac.compiled import Compiled
 from deltac.diagnostics import DeltacError, Diagnostic
-from deltac.prepared import ejected_deltas
 from deltac.prompt import labelled
 from deltac.state import DeltaState
 

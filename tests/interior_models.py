@@ -5,18 +5,18 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import tiny
 import torch
 import transformers
 from torch import nn
 
-_VOCABULARY = {"vocab_size": 67, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
 _BASIC = {
     "hidden_size": 32,
     "intermediate_size": 48,
     "num_hidden_layers": 1,
     "num_attention_heads": 4,
     "max_position_embeddings": 64,
-    **_VOCABULARY,
+    **tiny.TOKENS,
 }
 _GROUPED = {**_BASIC, "num_key_value_heads": 2}
 _SLIDING = {**_GROUPED, "head_dim": 8, "sliding_window": 6}
@@ -29,11 +29,11 @@ _BART = {
     "decoder_attention_heads": 4,
     "encoder_ffn_dim": 48,
     "decoder_ffn_dim": 48,
-    **_VOCABULARY,
+    **tiny.TOKENS,
 }
 _CAUSAL, _MASKED = "AutoModelForCausalLM", "AutoModelForMaskedLM"
 _OWN_NAMES = {
-    "gpt2": {"n_embd": 32, "n_layer": 1, "n_head": 4, "n_positions": 64, **_VOCABULARY},
+    "gpt2": {"n_embd": 32, "n_layer": 1, "n_head": 4, "n_positions": 64, **tiny.TOKENS},
     "opt": {"ffn_dim": 48, "word_embed_proj_dim": 32},
     "deberta": {
         "relative_attention": True,
@@ -49,7 +49,7 @@ _OWN_NAMES = {
         "num_heads": 4,
         "relative_attention_num_buckets": 8,
         "decoder_start_token_id": 0,
-        **_VOCABULARY,
+        **tiny.TOKENS,
     },
     "whisper": {
         "num_mel_bins": 8,
@@ -62,7 +62,7 @@ _OWN_NAMES = {
         "state_size": 4,
         "num_hidden_layers": 1,
         "time_step_rank": 4,
-        **_VOCABULARY,
+        **tiny.TOKENS,
     },
 }
 #: Model type → class and config.

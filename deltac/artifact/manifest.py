@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -95,6 +96,23 @@ def describe_base(graph: ModelGraph, origin: Origin, heads: list[str]) -> dict[s
 def canonical_config(config: PreTrainedConfig) -> dict[str, Any]:
     """The settings of a config that change what the model computes, as plain JSON values with sorted keys."""
     return _without_meta(json.loads(json.dumps(config.to_dict(), sort_keys=True, default=str)))
+
+
+def added_names(manifest: Mapping[str, Any]) -> list[str]:
+    """The names of the tensors that the base does not have."""
+    sets = ("added", "factor", "fixed")
+    return [row["name"] for row in manifest["tensors"] if row["set"] in sets]
+
+
+def fresh_heads(manifest: Mapping[str, Any]) -> set[str]:
+    """The names of the heads' parameters that the base checkpoint lacked."""
+    rows = manifest["tensors"]
+    return {row["name"] for row in rows if row["set"] == "heads" and row["init"] == "model"}
+
+
+def ejected_deltas(manifest: Mapping[str, Any]) -> list[str]:
+    """The names of the deltas that a manifest holds as they are saved for use."""
+    return [delta["name"] for delta in manifest["deltas"] if delta.get("ejected")]
 
 
 def to_json(manifest: dict[str, Any]) -> str:

@@ -96,12 +96,16 @@ def tied_names(model: nn.Module) -> list[tuple[str, ...]]:
     return [tuple(found) for found in names.values()]
 
 
-def strip(module: nn.Module, path: str, added: Collection[str]) -> None:
-    """Makes a copied module what it was before it was rewritten."""
-    cls = type(module)
+def base_class(cls: type[nn.Module]) -> type[nn.Module]:
+    """The class that a class of deltac was made of."""
     while any(mark in vars(cls) for mark in OWN_CLASSES):
         cls = cls.__mro__[1]
-    module.__class__ = cls
+    return cls
+
+
+def strip(module: nn.Module, path: str, added: Collection[str]) -> None:
+    """Makes a copied module what it was before it was rewritten."""
+    module.__class__ = base_class(type(module))
     for name in added:
         where, _, own = name.rpartition(".")
         if where == path:
