@@ -136,14 +136,15 @@ class Orthonormal:
 
 @dataclass(frozen=True)
 class Paired:
-    """Rows in pairs of equal ones, the first of each drawn as `KaimingUniform`; an even number of rows."""
+    """Rows in pairs of equal ones, an even number of them, uniform on ±1/sqrt(number of pairs)."""
 
-    name = "paired-kaiming-uniform"
+    name = "paired-uniform"
 
     def __call__(self, shape: Shape, generator: torch.Generator) -> torch.Tensor:
         """Values of that shape, [rows, columns]."""
-        half = KaimingUniform()((shape[0] // 2, *shape[1:]), generator)
-        return half.repeat_interleave(2, dim=0)
+        pairs = shape[0] // 2
+        bound = 1 / math.sqrt(pairs)
+        return Uniform(-bound, bound)((pairs, *shape[1:]), generator).repeat_interleave(2, dim=0)
 
 
 @dataclass(frozen=True)

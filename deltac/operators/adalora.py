@@ -17,8 +17,9 @@ class AdaLora(LowRankOperator, AdditiveOperator):
     """W' = W + s P diag(λ) Q with P: [out, rank], λ: [rank] and Q: [rank, in], s = alpha / rank.
 
     λ starts at zero, so the model starts as the base; P and Q start normal with std 0.02. The training loss gets
-    γ (‖PᵀP − I‖² + ‖QQᵀ − I‖²) for each weight, which keeps the columns of P and the rows of Q orthonormal. The rank
-    stays as it is: no singular value is pruned yet.
+    γ (‖PᵀP − I‖² + ‖QQᵀ − I‖²) for each weight, which keeps the columns of P and the rows of Q orthonormal: the sum of
+    squares of the paper's equation, where the authors' code and PEFT take γ times the mean of the norms. The rank stays
+    as it is: no singular value is pruned yet.
     """
 
     rank: int = option(12, "Rank of the product P diag(λ) Q.", minimum=1, maximum=65536)

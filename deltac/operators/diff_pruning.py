@@ -17,9 +17,9 @@ class DiffPruning(AdditiveOperator):
     """W' = W + z ⊙ D with a dense D, which starts at zero, and a gate z for each element.
 
     A gate is random in training, from a hard-concrete distribution with the location α; in evaluation it is fixed. The
-    loss gets the penalty times the expected number of open gates, Σ σ(α). With `structured` each weight has one more
-    gate g, as in the paper: W' = W + g z ⊙ D, and σ(α) σ(α_g) of an element are expected open.
-    `deltac.project` keeps the largest changes after training, as many as a budget allows, and fixes the gates.
+    noise lies in ±9.2, and `start` in it: further out a gate never moves. The loss gets the penalty times the expected
+    number of open gates, Σ σ(α). With `structured` each weight has one more gate g: W' = W + g z ⊙ D, and σ(α) σ(α_g)
+    of an element are expected open. `deltac.project` keeps the largest changes, as many as a budget allows.
     """
 
     penalty_weight: float = option(
@@ -30,7 +30,7 @@ class DiffPruning(AdditiveOperator):
         1.5, "The gates are cut from the interval ±stretch.", above=1, maximum=100
     )
     start: float = option(
-        5.0, "Initial α; the larger, the fewer are closed.", minimum=-100, effect="start"
+        5.0, "Initial α; the larger, the fewer are closed.", minimum=-9, maximum=9, effect="start"
     )
 
     name: ClassVar = "diff-pruning"

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from deltac.operators._additive import AdditiveOperator
-from deltac.operators._checks import check_divides
+from deltac.operators._checks import check_at_most, check_divides
 from deltac.operators._contract import NewParameter, Paper
 from deltac.operators._fields import option
 from deltac.operators._init import KaimingUniform, Zeros
@@ -46,7 +46,8 @@ class GraLora(AdditiveOperator):
 
     def parameters(self, site):
         """A: [blocks, rank, in / blocks] and B: [blocks, out / blocks, rank]; the same of the whole weight."""
-        out, inner = check_rank(max(self.rank, self.hybrid_rank), site)
+        out, inner = check_rank(self.rank, site)
+        check_at_most("hybrid_rank", self.hybrid_rank, "min(out, in)", min(out, inner))
         for size, name in ((out, "out"), (inner, "in"), (self.rank, "the rank")):
             check_divides("blocks", self.blocks, name, size)
         n, whole = self.blocks, self.hybrid_rank

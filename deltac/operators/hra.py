@@ -16,7 +16,8 @@ class Hra(Operator):
     """W' = W H₁ H₂ … H_rank with reflections H_i = I - 2 v_i v_iᵀ / ‖v_i‖², v: [rank, in].
 
     The vectors start in pairs of equal ones, v₁ = v₂, v₃ = v₄ …, whose reflections cancel: the model starts as the base
-    up to rounding. That needs an even rank.
+    up to rounding. That needs an even rank. They are drawn as in the authors' code, uniform on ±sqrt(2 / rank). Their
+    lengths mean nothing to H, but a step of the optimizer turns a longer one less.
     """
 
     rank: int = option(

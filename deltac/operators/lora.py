@@ -17,7 +17,8 @@ class Lora(LowRankOperator, AdditiveOperator):
     """W' = W + s B A with B: [out, rank] and A: [rank, in], s = alpha / rank.
 
     B starts at zero, so the model starts as the base. `scaling: rank-stabilized` takes s = alpha / sqrt(rank)
-    (Kalajdzievski, 2023). On an embedding, W is [rows, width] and A is [rank, width].
+    (Kalajdzievski, 2023). On an embedding, W is [rows, width], A is [rank, width], and `in` below is the width; the
+    authors' code and PEFT draw that A from a normal with std 1.
 
     With `init: pissa` s B A starts as the best approximation of W of that rank (Meng et al., 2024), with `init: olora`
     B and A start as the first columns and rows of its QR decomposition (Büyükakyüz, 2024). Both compute

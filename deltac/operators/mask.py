@@ -14,7 +14,8 @@ class Mask(Operator):
 
     The step function has no gradient, so M gets that of the binary mask (straight-through). M starts uniform, with the
     share `sparsity` of it negative. The paper's threshold τ is 0 here, for only M − τ matters; it masks the linears of
-    the upper layers. Saved for use, it has one bit for each element of W.
+    the upper layers. `spread` is that of the authors' code for a sparsity of 5 %, where M − τ starts in [−0.03, 0.57];
+    for another one it is 0.03 / sparsity there. Saved for use, M has one bit for each element of W.
     """
 
     sparsity: float = option(
@@ -25,7 +26,7 @@ class Mask(Operator):
         effect="start",
     )
     spread: float = option(
-        0.02, "Width of the interval that M starts in.", above=0, maximum=1000, effect="start"
+        0.6, "Width of the interval that M starts in.", above=0, maximum=1000, effect="start"
     )
 
     name: ClassVar = "mask"

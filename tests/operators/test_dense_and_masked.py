@@ -1,5 +1,7 @@
 """full, norm and mask against definitions in plain torch, and norm against PEFT's LayerNorm tuning."""
 
+from types import SimpleNamespace
+
 import peft
 import pytest
 import tiny
@@ -11,6 +13,7 @@ from torch.nn import functional as F
 from transformers.pytorch_utils import Conv1D
 
 import deltac
+from deltac.operators import get
 from deltac.operators._stored_mask import packed, unpacked
 
 
@@ -117,6 +120,16 @@ def test_norm_trains_every_norm_below_the_target_and_nothing_else(parts, ends):
     ]
     assert len(norms) == 4
     assert set(compiled.parameters("tuned")) == {f"{path}.{end}" for path in norms for end in ends}
+
+
+def test_bitfit_trains_what_is_called_a_bias():
+    model = nn.Sequential(nn.MultiheadAttention(8, 2), nn.LayerNorm(8), nn.Linear(8, 8))
+    operator, chosen = get("bitfit").operator(), set()
+    for path, parameter in model.named_parameters():
+        own = path.rpartition(".")[2]
+        if operator.tunes(SimpleNamespace(parameter=own, shape=tuple(parameter.shape))):
+            chosen.add(path)
+    assert chosen == {"0.in_proj_bias", "0.out_proj.bias", "1.bias", "2.bias"}
 
 
 def test_norm_refuses_a_target_without_norms():
