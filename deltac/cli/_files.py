@@ -20,7 +20,7 @@ def spec_files(path: str) -> Iterator[str]:
         return
     names = specs_below(Path(path))
     if not names:
-        raise DeltacError.of(
-            "DLT832", f"the folder {path} holds no file that ends in {SPEC_SUFFIX}"
-        )
+        message = f"the folder {path} holds no file that ends in {SPEC_SUFFIX}"
+        fix = "name a file, or another folder; the specs inside of artifacts are left out"
+        raise DeltacError.of("DLT832", message, fix=fix)
     yield from names

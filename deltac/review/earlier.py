@@ -13,7 +13,7 @@ from deltac.diagnostics import DeltacError
 from deltac.review.facts import Facts
 from deltac.review.git import Repository
 from deltac.review.sides import Call, artifact_side, file_side, files_of, git_side
-from deltac.spec.files import SPEC_SUFFIX, specs_below
+from deltac.spec.files import ARTIFACT, SPEC_SUFFIX, own_specs, specs_below
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,9 @@ class _AtCommit:
         for path in self.paths:
             if Path(path).is_dir():
                 folder = self.repository.path(Path(path).resolve())
-                names += self.repository.names(self.commit, folder, SPEC_SUFFIX)
+                specs = self.repository.names(self.commit, folder, SPEC_SUFFIX)
+                manifests = self.repository.names(self.commit, folder, f"/{ARTIFACT[0]}")
+                names += own_specs(specs, manifests, folder)
             else:
                 names.append(self.repository.path(Path(path)))
         found = {name: self._read(name) for name in dict.fromkeys(names) if name not in here}

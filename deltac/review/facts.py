@@ -112,7 +112,8 @@ def _place(
 ) -> Place:
     # The site of a parameter ends in the parameter's name; that of an activation is the module.
     at_module = any(row["kind"] == "activation" for row in rows)
-    module = site if at_module else site.rpartition(".")[0]
+    path = site.partition("[")[0]  # a part of a weight, a sum inside of a module
+    module = path if at_module else path.rpartition(".")[0]
     forms = {
         "" if row["name"] == site or row["set"] == "tuned"
         else row["name"].rpartition(".")[2].removeprefix(f"{delta}_"): form_of(row)

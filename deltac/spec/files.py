@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import posixpath
-from pathlib import Path
+from collections.abc import Collection
+from pathlib import Path, PurePosixPath
 
 from deltac.spec.yaml import MAX_BYTES
 
@@ -11,10 +12,32 @@ from deltac.spec.yaml import MAX_BYTES
 SPEC_SUFFIX = ".delta.yaml"
 
 
+#: How an artifact names its manifest, and its spec beside it.
+ARTIFACT = ("manifest.json", ("spec.delta.yaml", "spec.resolved.delta.yaml"))
+
+
 def specs_below(folder: Path) -> list[str]:
-    """The spec files below a folder, sorted by path."""
-    files = (each for each in folder.rglob(f"*{SPEC_SUFFIX}") if each.is_file())
-    return sorted(each.as_posix() for each in files)
+    """The spec files below a folder, sorted by path, without those that artifacts below it keep."""
+    files = sorted(each.as_posix() for each in folder.rglob(f"*{SPEC_SUFFIX}") if each.is_file())
+    manifests = (Path(each).with_name(ARTIFACT[0]) for each in files)
+    there = [each.as_posix() for each in dict.fromkeys(manifests) if each.is_file()]
+    return own_specs(files, there, folder.as_posix())
+
+
+def own_specs(specs: list[str], manifests: Collection[str], folder: str) -> list[str]:
+    """The specs below a folder that no artifact in it keeps as a copy; the folder itself may be one.
+
+    Args:
+        specs: paths of spec files, with `/` between folders.
+        manifests: paths of the files that are named as an artifact's manifest.
+        folder: where both were looked for.
+    """
+    parents = {str(PurePosixPath(each).parent) for each in manifests}
+    copies = {str(PurePosixPath(each).parent) for each in specs if each.endswith(ARTIFACT[1])}
+    artifacts = parents & copies - {str(PurePosixPath(folder))}
+    return [
+        each for each in specs if not artifacts.intersection(map(str, PurePosixPath(each).parents))
+    ]
 
 
 class OutsideError(Exception):

@@ -60,7 +60,7 @@ def _target(document: Document, path: Path, target: dict, problems: Problems) ->
         _patterns(document, (*path, key), target.get(key), problems)
     for key in ("layers", "experts"):
         for place, value in _entries((*path, key), target.get(key)):
-            if isinstance(value, str) and value:
+            if (isinstance(value, str) and value) or type(value) is int:
                 _try(document, place, lambda v=value, k=key: LayerRange.parse(v, k), problems)
 
 

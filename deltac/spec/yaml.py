@@ -102,7 +102,9 @@ def read(text: str, name: str) -> tuple[Document | None, Problems]:
     source = Source(name, text.removeprefix("\ufeff"))
     problems = Problems()
     if len(text) > MAX_BYTES or len(text.encode("utf-8", "replace")) > MAX_BYTES:
-        problems.add("DLT004", f"the text is larger than 1 MiB ({MAX_BYTES:,} bytes)")
+        message = f"the text is larger than 1 MiB ({MAX_BYTES:,} bytes)"
+        fix = "a spec is a page of text: is this the right file?"
+        problems.add("DLT004", message, source.span(0, 0), fix=fix)
         return None, problems
     if match := _FORBIDDEN.search(source.text):
         message = f"found the character U+{ord(match[0]):04X}, which YAML forbids"

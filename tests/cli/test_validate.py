@@ -164,3 +164,23 @@ def test_an_interrupt():
     command = [sys.executable, "-c", code]
     result = subprocess.run(command, capture_output=True, timeout=60, check=False)
     assert (result.stderr, result.returncode) == (b"", 130)
+
+
+def test_the_specs_that_artifacts_keep_are_not_those_of_a_folder(specs):
+    for name, kept in (("one", "spec.delta.yaml"), ("two", "spec.resolved.delta.yaml")):
+        artifact = specs / "build" / name
+        (artifact / "spec").mkdir(parents=True)
+        (artifact / "manifest.json").write_text("{}")
+        (artifact / kept).write_text(GOOD)
+        (artifact / "spec" / "base.delta.yaml").write_text(GOOD)
+    (specs / "deep" / "manifest.json").write_text("{}")  # of something else
+    result = deltac("validate", ".", cwd=specs)
+    assert result.returncode == 0
+    assert [line.split(b":")[0] for line in result.stdout.splitlines()] == [
+        b"b.delta.yaml",
+        b"deep/er/a.delta.yaml",
+    ]
+    assert b"spec.delta.yaml: ok" in deltac("validate", "build/one", cwd=specs).stdout
+    refused = deltac("validate", "build", cwd=specs)
+    assert refused.returncode == 2
+    assert b"artifacts are left out" in refused.stderr

@@ -239,3 +239,12 @@ def test_a_lock_whose_spec_is_gone(locked, deltac):
     assert "error[DLT832]" in done.err
     assert ": a.delta.lock is the lock of no spec" in done.err
     assert deltac("lock", ".").err.count("DLT607") == 0
+
+
+def test_the_layers_of_places_inside_of_a_block(folder, deltac):
+    base = SPEC[: SPEC.index("  - name: low")]
+    delta = "  - {operator: pals, target: {role: block}, width: 4, heads: 2}\n"
+    (folder / "a.delta.yaml").write_text(base + delta)
+    assert deltac("lock", "a.delta.yaml").code == 0
+    lock = yaml.safe_load((folder / "a.delta.lock").read_text())
+    assert lock["deltas"][0]["layers"] == ["bert.encoder.layer  3 of 3"]

@@ -83,7 +83,9 @@ def test_more_slips_than_deltac_mends_end_the_reading():
 def test_a_large_file_is_refused_unread():
     with pytest.raises(DeltacError) as caught:
         parse("#" * (MAX_BYTES + 1), "a.yaml")
-    assert [each.code for each in caught.value.diagnostics] == ["DLT004"]
+    assert [(each.code, str(each.span)) for each in caught.value.diagnostics] == [
+        ("DLT004", "a.yaml:1:1")
+    ]
 
 
 @pytest.mark.parametrize("text", ["[" * 200_000, "{a: " * 100_000, "- " * 100_000])
