@@ -21,8 +21,8 @@ class Delora(AdditiveOperator):
     """W' = W + (λ / rank) U V diag(n): U: [out, rank] is B with columns of length 1, V: [rank, in] is A with such rows.
 
     The strength λ: [1] is trained; n: [in], fixed, holds the lengths of the columns of W. Each of the `rank` terms has
-    the same bound, however long the columns of B and the rows of A become. B starts at zero, so the model starts as the
-    base.
+    the same bound, however long the columns of B and the rows of A become. B starts at zero and A as in `lora`,
+    so the model starts as the base.
     """
 
     rank: int = option(8, "How many terms there are.", minimum=1, maximum=65536)

@@ -14,8 +14,8 @@ from deltac.operators._weight_init import Lengths
 class Dora(LowRankOperator):
     """W' = m ⊙ V / ‖V‖ with V = W + s B A, m: [out] and ‖V‖: [out] the lengths of the rows of V.
 
-    m starts as the lengths of W's rows and B at zero, so the model starts as the base up to rounding. ‖V‖ counts as a
-    constant in the gradient, as in section 4.3 of the paper. A row of length zero stays zero.
+    m starts as the lengths of W's rows, B at zero and A as in `lora`, so the model starts as the base up to rounding.
+    ‖V‖ counts as a constant in the gradient, as in section 4.3 of the paper. A row of length zero stays zero.
     """
 
     name: ClassVar = "dora"

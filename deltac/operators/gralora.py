@@ -19,7 +19,7 @@ class GraLora(AdditiveOperator):
 
     With as many parameters as LoRA of the same rank, D can have `blocks` times that rank. `hybrid_rank` adds a LoRA of
     that rank on the whole weight; then s = alpha / (rank + hybrid_rank). All B start at zero, so the model starts as
-    the base.
+    the base; the A of a block is uniform on ±1/sqrt(its inputs).
     """
 
     rank: int = option(32, "Sum of the ranks of the blocks in a row.", minimum=1, maximum=65536)

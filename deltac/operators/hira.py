@@ -13,7 +13,7 @@ from deltac.operators._low_rank import check_rank
 class Hira(Operator):
     """W' = W ⊙ (1 + B A) with B: [out, rank] and A: [rank, in]; the change W ⊙ B A has a high rank where W has one.
 
-    B starts at zero, so the model starts as the base. Where W is zero it stays zero.
+    B starts at zero and A as in `lora`, so the model starts as the base. Where W is zero it stays zero.
     """
 
     rank: int = option(32, "Rank of the product B A.", minimum=1, maximum=65536)

@@ -14,8 +14,8 @@ from deltac.operators._low_rank import check_rank
 class Loha(AdditiveOperator):
     """W' = W + s (B₁ A₁) ⊙ (B₂ A₂) with B: [out, rank] and A: [rank, in], s = alpha / rank.
 
-    The product has a rank of up to rank². A₂ starts at zero, so the model starts as the base. No cheaper way is known
-    to compute it than with the whole matrix.
+    The product has a rank of up to rank². A₂ starts at zero, so the model starts as the base; A₁ is uniform on
+    ±1/sqrt(in), B₁ and B₂ on ±1/sqrt(rank). No cheaper way is known to compute it than with the whole matrix.
     """
 
     rank: int = option(8, "Rank of B₁ A₁ and of B₂ A₂.", minimum=1, maximum=65536)

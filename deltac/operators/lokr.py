@@ -17,8 +17,9 @@ from deltac.operators._matrices import kronecker
 class Lokr(AdditiveOperator):
     """W' = W + s C ⊗ (B A) with C: [o, i], B: [out / o, rank] and A: [rank, in / i], s = alpha / rank.
 
-    The change has a rank of up to rank · min(o, i). C starts at zero, so the model starts as the base. o and i are
-    `factor`; without it the largest divisors of out and of in that are no larger than their square roots.
+    The change has a rank of up to rank · min(o, i). C starts at zero, so the model starts as the base; B is uniform on
+    ±1/sqrt(rank) and A on ±1/sqrt(in / i). o and i are `factor`; without it the largest divisors of out and of in that
+    are no larger than their square roots.
     """
 
     rank: int = option(8, "Rank of B A.", minimum=1, maximum=65536)

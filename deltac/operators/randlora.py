@@ -17,7 +17,7 @@ class RandLora(AdditiveOperator):
 
     Trained are λ: [terms, rank] and γ: [terms, in], for as many terms as W' needs to be of full rank; where out < in,
     the transpose of W is changed so. All sites of the delta share the Bⱼ and A, as in `vera`. λ starts at zero, so the
-    model starts as the base.
+    model starts as the base, and γ at 1 / max(terms, min(out, in)).
     """
 
     rank: int = option(32, "Rank of each term.", minimum=1, maximum=65536)

@@ -15,8 +15,8 @@ class Vera(AdditiveOperator):
     """W' = W + diag(b) B diag(d) A with b: [out] and d: [rank]; B: [out, rank] and A: [rank, in] are fixed and random.
 
     All sites of the delta share B and A, which live once at the root of the model, as large as the largest site needs;
-    a smaller one takes their first rows and columns. They are saved by value, not as a seed. b starts at zero, so the
-    model starts as the base.
+    a smaller one takes their first rows and columns. They are saved by value, not as a seed. A is uniform on
+    ±sqrt(6 / in) and B on ±sqrt(6 / rank), as Kaiming's for a ReLU. b starts at zero, so the model starts as the base.
     """
 
     rank: int = option(
