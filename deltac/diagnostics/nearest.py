@@ -11,7 +11,10 @@ def nearest(word: str, candidates: Iterable[str]) -> str | None:
     """The candidate most like the word, or None when none is like it."""
     by_lower = {candidate.lower(): candidate for candidate in candidates}
     # difflib is quadratic; no name is this long, and a spec may come from a stranger.
-    matches = difflib.get_close_matches(word.lower()[:200], by_lower, n=1, cutoff=0.6)
+    lower = word.lower()[:200]
+    matches = difflib.get_close_matches(lower, by_lower, n=3, cutoff=0.6)
+    # Letters that changed places are the likelier slip: `lroa` is `lora`, not `road`.
+    matches.sort(key=lambda match: sorted(match) != sorted(lower))
     if not matches or _other_digits(word, matches[0]):
         return None
     return by_lower[matches[0]]

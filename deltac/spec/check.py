@@ -30,13 +30,17 @@ def check(document: Document, schema: Schema) -> Problems:
     errors = [(tuple(error.absolute_path), error) for error in _errors(document.data, schema)]
     # A value of the wrong type fails other rules too; the type says it all.
     mistyped = {path for path, error in errors if error.validator == "type"}
+    # Where a key is misspelt, that is the fault; what is then missing is no second one.
+    misspelt = {
+        path: faults.meant(error)
+        for path, error in errors
+        if error.validator == "additionalProperties"
+    }
     for path, error in errors:
         if path in bad or (path in mistyped and error.validator != "type"):
             continue
-        faults.report(document, path, error, problems)
-    # Where a key is misspelt, that is the fault; what is then missing is no second one.
-    misspelt = {path for path, error in errors if error.validator == "additionalProperties"}
-    values.check_values(document, misspelt, problems)
+        faults.report(document, path, error, problems, misspelt.get(path, ()))
+    values.check_values(document, misspelt.keys(), problems)
     return problems
 
 

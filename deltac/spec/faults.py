@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from jsonschema import ValidationError
 
 from deltac.diagnostics import Problems, did_you_mean
 from deltac.spec import phrases, scalars
-from deltac.spec.foreign import ELSEWHERE, OPTIONS, is_foreign
+from deltac.spec.foreign import ELSEWHERE, OPTIONS, VALUES, is_foreign, method, stands_for
 from deltac.spec.spec import DELTA_KEYS, TARGET_KEYS
 from deltac.spec.yaml import Document
 
@@ -20,8 +20,20 @@ _BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
 _EMPTY = ("minItems", "minLength", "minProperties")
 
 
-def report(document: Document, path: Path, error: ValidationError, problems: Problems) -> None:
-    """Adds what one schema error means."""
+def meant(error: ValidationError) -> set[str]:
+    """The keys that the unknown ones of a mapping were most likely meant as."""
+    known = error.schema["properties"]
+    return {stands_for(str(key), known) for key in error.instance if key not in known} - {None}
+
+
+def report(
+    document: Document,
+    path: Path,
+    error: ValidationError,
+    problems: Problems,
+    misspelt: Collection[str] = (),
+) -> None:
+    """Adds what one schema error means; that a key of `misspelt` is missing is no second fault."""
     rule = error.validator
     if rule == "additionalProperties":
         for key in error.instance:
@@ -30,7 +42,7 @@ def report(document: Document, path: Path, error: ValidationError, problems: Pro
         return
     if rule == "required":
         for key in error.validator_value:
-            if key not in error.instance:
+            if key not in error.instance and key not in misspelt:
                 _missing_key(document, path, key, error.schema, problems)
         return
     span = document.span(path)
@@ -148,10 +160,16 @@ def _missing_key(
     if key not in fixes:
         where = place(document, path)
     message = f"{where} needs the key `{key}`"
-    notes = []
+    notes, fix = [], fixes.get(key)
+    if document.files and key == "operator":
+        # On top of bases, a delta without an operator was meant as a change of one of theirs.
+        deltas = [each for at, each in enumerate(document.data["deltas"]) if at != path[1]]
+        names = [str(each.get("name") or each.get("operator")) for each in deltas]
+        notes = [f"other deltas, with those of the bases: {', '.join(names)}"] if names else []
+        fix = did_you_mean(str(document.data["deltas"][path[1]].get("name")), names) or fix
     if key not in fixes:
         notes = [f"`{key}`: {schema['properties'][key].get('description', '')}"]
-    problems.add("DLT106", message, document.span(path), notes, fixes.get(key))
+    problems.add("DLT106", message, document.span(path), notes, fix)
 
 
 def _not_one_of(
@@ -164,12 +182,15 @@ def _not_one_of(
         if key in path[-2:] and isinstance(instance, str):
             notes = [*_letters(word), f"known {key}s: {', '.join(allowed)}"]
             message = f"there is no {key} `{phrases.short(word)}`"
-            problems.add(code, message, span, notes, did_you_mean(word, allowed))
+            known = method(word) if key == "operator" else None
+            problems.add(code, message, span, notes, known or did_you_mean(word, allowed))
             return
     found = phrases.value(instance, span.text)
     message = f"{_key(path)}found {found}; expected {phrases.expected(schema)}"
     names = [each for each in allowed if isinstance(each, str)]
-    fix = _null_fix(path) if instance is None else did_you_mean(word, names)
+    same = VALUES.get(str(path[-1]), {}).get(word.lower().removeprefix("torch."))
+    fix = f"write `{path[-1]}: {same}`" if same in names else did_you_mean(word, names)
+    fix = _null_fix(path) if instance is None else fix
     problems.add("DLT105", message, span, _letters(word), fix)
 
 

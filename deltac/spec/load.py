@@ -19,6 +19,7 @@ from deltac.spec.scalars import Scalar
 from deltac.spec.schema import build_schema, load_schema
 from deltac.spec.settings import find_settings
 from deltac.spec.spec import Spec, build
+from deltac.spec.syntax import SLIPS
 from deltac.spec.yaml import MAX_BYTES, Document, read, read_bytes
 
 #: A path, a text (known by its line breaks), or the content as a dict.
@@ -131,6 +132,8 @@ def _finish(
 ) -> tuple[Spec | None, Problems]:
     if document is None:
         return None, problems
+    # A value that lacks its quotes was reported; what else is wrong with it can't be told.
+    slipped = {each.span for each in problems if each.code in SLIPS}
     try:
         document, unknown = resolve(document, place, variables, problems)
         settings = find_settings(place[0].root / PurePath(place[1]).parent) if place else None
@@ -142,7 +145,8 @@ def _finish(
     schema = load_schema() if fragments is None else build_schema(fragments)
     schema = with_installed(schema, document, extra_fragment, settings, problems)
     # What a value is that no variable gives can't be told; that there is none was reported.
-    problems.extend(each for each in check(document, schema) if each.span not in unknown)
+    unsure = unknown | slipped
+    problems.extend(each for each in check(document, schema) if each.span not in unsure)
     check_paths(document, place, problems)
     problems = _silenced(document, problems)
     if any(each.severity == "error" for each in problems):

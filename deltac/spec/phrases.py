@@ -108,4 +108,6 @@ def lookalike(text: str) -> str | None:
             return f"`{char}` is U+{ord(char):04X} {name}, which only looks like another letter"
         if unicodedata.category(char) == "Cf":
             return f"it holds U+{ord(char):04X} {name}, which is not seen"
+        if char != " " and unicodedata.category(char) == "Zs":
+            return f"it holds U+{ord(char):04X} {name}, which is no space to YAML"
     return None

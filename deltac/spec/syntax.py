@@ -98,6 +98,11 @@ def _second_colon(text: str, offset: int) -> tuple[str, str]:
         value = match[2].replace("'", "''")
         return "a value that holds `: ` needs quotes", f"write `{match[1]}'{value}'`"
     message = "a key can't begin here: this line goes on with the value above it"
+    above = text[:start].rstrip("\r\n").splitlines()[-1:] if start else []
+    slip = re.match(r"\s*(?:- +)*(-[A-Za-z]|[\w-]+:[^\s/])", above[0]) if above else None
+    if slip:
+        sign = slip[1][0] if slip[1][0] == "-" else ":"
+        return message, f"put a space after the `{sign}` in the line above"
     return message, "indent it like the keys that it belongs to"
 
 

@@ -93,7 +93,7 @@ def _glob(text: str) -> str:
         raise TargetError("DLT112", f"in the pattern `{phrases.short(text)}`, {letters}", fix)
     if match := _FOREIGN.search(text):
         found = match[0]
-        fix = "write one pattern per list entry" if found in ",;" else None
+        fix = "write one pattern per list entry" if found in ",;" or found.isspace() else None
         if found in "[](){}|^$\\+?":
             fix = f"for a regular expression, write `re:{text}`; it must match the whole path"
         raise TargetError("DLT112", f"`{text}` holds `{found}`, no part of a path", fix)

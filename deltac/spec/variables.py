@@ -51,10 +51,11 @@ class Variables:
         self.problems = problems
         self.failed: set[Span] = set()
         self._known: dict[str, _Variable | None] = {}
+        self._slipped = False
         self._used: set[str] = set()
         self._done: dict[int, Node] = {}
         self._length = 0
-        definitions = _definitions(root, problems)
+        definitions, self._faulty = _definitions(root, problems)
         _check_given(given, list(definitions))
         for name, node in definitions.items():
             value, text = node.data, node.span.text
@@ -80,7 +81,7 @@ class Variables:
         return {name: each.value for name, each in sorted(self._known.items()) if each}
 
     def _report(self, name: str, node: Node, key: Node, mentioned: Set[str]) -> None:
-        if name not in self._used | mentioned:
+        if name not in self._used | mentioned and not self._slipped:
             fix = f"write `${{{name}}}` where it is meant, or remove it"
             self.problems.add("DLT126", f"nothing uses the variable `{name}`", key.span, fix=fix)
         elif name in self._used and self._known[name] is None:
@@ -125,6 +126,8 @@ class Variables:
             self._used.add(name)
             if known[name] is None:
                 self.failed.add(node.span)
+        elif name in self._faulty:
+            self.failed.add(node.span)
         elif name is not None:
             notes = [f"variables: {', '.join(known)}"] if known else []
             fix = did_you_mean(name, known) or f"define it: `vars: {{{name}: ...}}`"
@@ -133,6 +136,7 @@ class Variables:
         elif use[0] == "${":
             message = "after `${` comes the name of a variable and `}`"
             fix = "write `$${` for the text `${`"
+            self._slipped = True
             self._fail("DLT124", message, node, [], fix)
         return known.get(name)
 
@@ -178,15 +182,15 @@ def parse_given(pairs: Iterator[str] | list[str]) -> dict[str, Scalar]:
     return given
 
 
-def _definitions(root: Node, problems: Problems) -> dict[str, Node]:
-    """The entries of `vars` that can be used; the others are reported."""
+def _definitions(root: Node, problems: Problems) -> tuple[dict[str, Node], set[str]]:
+    """The entries of `vars` that can be used, and the names of the others, which are reported."""
     node = root.children.get("vars")
     if node is None:
-        return {}
+        return {}, set()
     if not isinstance(node.data, dict) or not node.data:
         message = f"`vars`: found {phrases.value(node.data)}; expected names with their values"
         problems.add("DLT103", message, node.span, fix="write `vars: {rank: 8}`, for instance")
-        return {}
+        return {}, set()
     found = {}
     for name, child in node.children.items():
         key = node.keys.get(name, child)
@@ -203,7 +207,7 @@ def _definitions(root: Node, problems: Problems) -> dict[str, Node]:
             problems.add("DLT124", message, child.span)
         else:
             found[name] = child
-    return found
+    return found, node.children.keys() - found.keys()
 
 
 def _check_given(given: Mapping[str, Scalar], known: list[str]) -> None:

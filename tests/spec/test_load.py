@@ -60,3 +60,17 @@ def test_nothing_is_imported_for_built_in_operators(installed):
 
 def test_an_operator_that_nobody_has(installed):
     assert codes(SPEC.replace("theirs", "nobodys"), lambda name: FRAGMENT) == ["DLT107"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("version: 1\ndelta:\n  - {operator: lora, target: {module: a}}\n", ["DLT101"]),
+        ("version: 1\ndeltas:\n  - {operator: lora, taget: {module: a}}\n", ["DLT101"]),
+        ("version: 1\ndeltas:\n  - {operator: lora, target_modules: [a]}\n", ["DLT102"]),
+        ("deltas:\n  - {operator: lora, rnak: 8}\n", ["DLT101", "DLT106", "DLT106"]),
+        ("version: 1\nvars: {a: 8}\ndescription: ${a\ndeltas: []\n", ["DLT124"]),
+    ],
+)
+def test_one_slip_is_one_fault(text, expected):
+    assert sorted(each.code for each in validate(text)) == expected
