@@ -17,7 +17,7 @@ class Subspace(AdditiveOperator):
 
     z starts at zero and λ at one. This is SAID; the paper has a λ for each layer, here each weight has its own. Without
     `structure_aware` there is no λ, which is DID (Li et al., 2018). P is a Fastfood transform: it is never formed, and
-    what it is made of is saved, some twelve bytes for each element of W.
+    what it is made of is saved, twelve bytes for each element of W, their number rounded up to a power of two.
     """
 
     dimension: int = option(

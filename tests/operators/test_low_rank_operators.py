@@ -197,7 +197,11 @@ def test_the_principal_part_is_the_best_approximation(shape):
     generator = torch.Generator().manual_seed(2)
     w = torch.randn(shape, dtype=torch.float64, generator=generator)
     rest = torch.linalg.svdvals(w)[4:].square().sum().sqrt()
-    for weight, error in ((w, rest), (w[:, :1] @ w[:1], 0.0), (0 * w, 0.0)):
+    u, _, v = torch.linalg.svd(w, full_matrices=False)
+    falling = u @ torch.diag(10.0 ** -torch.arange(min(shape), dtype=w.dtype)) @ v
+    beyond = (sum(100.0**-k for k in range(4, min(shape)))) ** 0.5
+    cases = ((w, rest), (falling, beyond), (w[:, :1] @ w[:1], 0.0), (0 * w, 0.0))
+    for weight, error in cases:
         b = Principal("left", 2.0)((shape[0], 4), generator, weight)
         a = Principal("right", 2.0)((4, shape[1]), generator, weight)
         assert abs((weight - 2.0 * b @ a).norm().item() - error) < 1e-7
@@ -309,7 +313,12 @@ def test_delora_starts_as_that_of_peft():
     base(**tiny.inputs(base)).logits.sum().backward()
     gradients = [p.grad for p in compiled.parameters("factor").values()]
     assert all(gradient.isfinite().all() for gradient in gradients)
-    assert module.d_B.grad.any()
+    # A column of zeros counts as one of length 1e-4, in PEFT and in the authors' code.
+    x, seed = (torch.randn(4, 32, generator=torch.Generator().manual_seed(n)) for n in (0, 1))
+    (found,) = torch.autograd.grad(module(x), module.d_B, seed)
+    v = module.d_A / module.d_A.norm(dim=1, keepdim=True) * module.d_lengths
+    expected = 15.0 / 3 / 1e-4 * seed.T @ (x @ v.T)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=0.1)
 
 
 @both
