@@ -149,7 +149,10 @@ def _open(
         # The spec's own folder is not known any more.
         fix = "folders start from the artifact: load the base yourself and give it, load(ARTIFACT, model=...)"
         raise DeltacError(
-            [replace(each, fix=each.fix or fix) for each in error.diagnostics]
+            [
+                replace(each, fix=fix if each.code == "DLT804" else each.fix or fix)
+                for each in error.diagnostics
+            ]
         ) from None
     instead = _recorded_config(manifest["base"]) if manifest else None
     config = read_config(

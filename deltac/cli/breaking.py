@@ -23,7 +23,7 @@ def _fail_on(ctx: click.Context, parameter: click.Parameter, value: str) -> tupl
     return tuple(words)
 
 
-@click.command("breaking")
+@click.command("breaking", short_help="Tell whether saved deltas still load and mean the same.")
 @click.argument("paths", nargs=-1, metavar="[SPECS]...")
 @click.option(
     "--against",

@@ -15,7 +15,7 @@ from deltac.cli._settings import apply_settings
 from deltac.cli._stdin import source_of
 
 
-@click.command("compile")
+@click.command("compile", short_help="Write the artifact of a spec to build/NAME.")
 @click.argument("spec", type=click.Path(dir_okay=False))
 @click.option(
     "-o",

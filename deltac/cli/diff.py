@@ -13,7 +13,7 @@ from deltac.cli._settings import apply_settings, specs_here
 from deltac.diagnostics import Problems
 
 
-@click.command("diff")
+@click.command("diff", short_help="Show what differs between what two specs do.")
 @click.argument("paths", nargs=-1, metavar="[A B | SPECS...]")
 @click.option(
     "--against",

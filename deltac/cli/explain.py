@@ -13,7 +13,7 @@ from deltac.diagnostics.policy import find_code
 _EXITS = {1: "the spec is at fault", 2: "the call or the environment", 3: "deltac itself"}
 
 
-@click.command("explain")
+@click.command("explain", short_help="Explain diagnostic codes.")
 @click.argument("codes", nargs=-1, metavar="[CODE]...")
 @click.option("--all", "every", is_flag=True, help="List every code with its name.")
 @output_format

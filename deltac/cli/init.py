@@ -7,12 +7,12 @@ from pathlib import Path
 
 import click
 
-from deltac.cli._model import remote_code, require_libraries
+from deltac.cli._model import open_named, remote_code, require_libraries
 from deltac.cli._output import output_format
 from deltac.diagnostics import DeltacError
 
 
-@click.command("init")
+@click.command("init", short_help="Write a starter spec, read off a model.")
 @click.argument("model")
 @click.option("-o", "--output", "file", type=click.Path(dir_okay=False), help="Where to write it.")
 @click.option("--class", "class_name", help="The model class, where the config names none.")
@@ -28,7 +28,6 @@ def command(model: str, file: str | None, class_name: str | None, trust_remote_c
     from deltac.model.commit import commit_of
     from deltac.model.source import resolve
     from deltac.planning.starter import starter_spec
-    from deltac.prepare import open_source
 
     target = Path(file) if file else None
     if target is not None and (target.exists() or target.is_symlink()):
@@ -41,7 +40,8 @@ def command(model: str, file: str | None, class_name: str | None, trust_remote_c
         inside = folder.is_relative_to(base)
         source = f"./{folder.relative_to(base).as_posix()}" if inside else str(folder)
     opened = str(Path(model).resolve()) if Path(model).is_dir() else model
-    graph = open_source(opened, class_name, trust_remote_code=trust_remote_code)
+    forms = "give a hub id, a folder or package:DISTRIBUTION/PATH"
+    graph = open_named(model, class_name, forms, trust_remote_code=trust_remote_code)
     revision = commit_of(resolve(opened, None, Path(), None))
     stem = re.sub(r"\.delta\.ya?ml$|\.ya?ml$", "", target.name) if target else Path(model).name
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-._") or "starter"

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
-from deltac.cli._model import remote_code, require_libraries
+from deltac.cli._model import open_named, remote_code, require_libraries
 from deltac.cli._output import Output, output_format
-from deltac.diagnostics import DeltacError, Diagnostic
+from deltac.diagnostics import DeltacError
 
-_FORMS = "give a hub id, a folder, package:DISTRIBUTION/PATH, a spec (.yaml) or an artifact"
+FORMS = "give a hub id, a folder, package:DISTRIBUTION/PATH, a spec (.yaml) or an artifact"
 
 
-@click.command("inspect")
+@click.command("inspect", short_help="Show a model, spec or artifact as a tree.")
 @click.argument("model")
 @click.option(
     "--class", "class_name", help="The model class, where neither a spec nor the config names it."
@@ -67,6 +66,7 @@ def command(
 def _why(graph: Any, pattern: str) -> str:
     """For each module that a pattern matches, its roles and what in the run gives them."""
     from deltac.model.entries import match_modules
+    from deltac.model.nearby import endings
     from deltac.spec import TargetError
 
     try:
@@ -74,7 +74,10 @@ def _why(graph: Any, pattern: str) -> str:
     except TargetError as error:
         raise DeltacError.of(error.code, str(error), fix=error.fix) from error
     if not found:
-        raise DeltacError.of("DLT835", f"'{pattern}' matches no module of {graph.class_name}")
+        message = f"'{pattern}' matches no module of {graph.class_name}"
+        fix = endings(pattern, [path for path in graph.modules if path])
+        fix = fix or "see the paths: leave out --why"
+        raise DeltacError.of("DLT835", message, fix=fix)
     lines = []
     for path in found:
         lines.append(f"{path}: {', '.join(graph.roles.of.get(path, ['no role']))}")
@@ -86,7 +89,7 @@ def _open(model: str, class_name: str | None, trust_remote_code: bool) -> tuple[
     """The graph of a model, and the plan where the argument is a spec or an artifact."""
     from deltac.api import plan
     from deltac.artifact.folder import MANIFEST
-    from deltac.prepare import open_source, plan_of_artifact
+    from deltac.prepare import plan_of_artifact
 
     if (Path(model) / MANIFEST).is_file():
         planned = plan_of_artifact(Path(model), trust_remote_code=trust_remote_code)
@@ -94,22 +97,4 @@ def _open(model: str, class_name: str | None, trust_remote_code: bool) -> tuple[
     if model.endswith((".yaml", ".yml")):
         planned = plan(Path(model), trust_remote_code=trust_remote_code)
         return planned.graph, planned
-    # A spec wants folders to start with a dot or a slash; here a name that is a folder is enough.
-    source = str(Path(model).resolve()) if Path(model).is_dir() else model
-    try:
-        return open_source(source, class_name, trust_remote_code=trust_remote_code), None
-    except DeltacError as error:
-        raise DeltacError([_of_the_call(each) for each in error.diagnostics]) from error
-
-
-def _of_the_call(problem: Diagnostic) -> Diagnostic:
-    """A problem of a model's name, as one of the call: there is no spec to point at or to mend."""
-    fix = problem.fix
-    if problem.code == "DLT255":
-        fix = str(fix).replace("write 'class: ...' in 'model'", "say which with --class")
-    elif problem.code == "DLT805":
-        fix = f"check the name and the network; {_FORMS}"
-    elif problem.code == "DLT251":
-        fix = _FORMS
-    code = "DLT835" if problem.entry.exit == 1 else problem.code
-    return replace(problem, code=code, span=None, fix=fix)
+    return open_named(model, class_name, FORMS, trust_remote_code=trust_remote_code), None

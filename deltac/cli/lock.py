@@ -17,7 +17,7 @@ from deltac.cli._settings import apply_settings, paths_or_settings
 from deltac.diagnostics import DeltacError, Problems
 
 
-@click.command("lock")
+@click.command("lock", short_help="Write what each spec does beside it, for review.")
 @click.argument("paths", nargs=-1)
 @click.option(
     "--check", is_flag=True, help="Fail if a lock is missing, stale or unpinned; write nothing."

@@ -47,7 +47,11 @@ class _Verbs(click.Group):
 @click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(deltac.__version__, message="deltac %(version)s")
 def cli() -> None:
-    """Compile delta-tuning specs: YAML becomes a rewritten, trainable model and its manifest."""
+    """Compile delta-tuning specs: YAML becomes a rewritten, trainable model and its manifest.
+
+    `deltac init MODEL` writes a spec to begin with. Exit codes: 0 fine, 1 a spec is at fault, 2 the call or the
+    environment, 3 deltac itself.
+    """
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -12,7 +12,7 @@ from deltac.cli._model import remote_code, require_libraries
 from deltac.cli._output import Output, output_format
 
 
-@click.command("merge")
+@click.command("merge", short_help="Write base and delta as one plain model.")
 @click.argument("artifact", type=click.Path(file_okay=False))
 @click.option(
     "-o",

@@ -13,7 +13,7 @@ from deltac.diagnostics import DeltacError
 from deltac.diagnostics.nearest import nearest
 
 
-@click.command("operators")
+@click.command("operators", short_help="List the operators, or describe one.")
 @click.argument("name", required=False)
 @click.option(
     "--format",
@@ -68,18 +68,21 @@ def _facts(entry: Any) -> dict[str, Any]:
 
 
 def _page(entry: Any) -> str:
-    from deltac.operators import fragment
+    from deltac.operators._describe import identity, kinds, options
 
-    operator, schema = entry.operator, fragment(entry.operator)
-    lines = [
-        f"{operator.name}: {operator.family}, on {operator.site} sites, from {entry.package} {entry.version}",
+    operator, paper = entry.operator, entry.operator.paper
+    lines = [f"{operator.name}: {operator.family}, from {entry.package} {entry.version}", ""]
+    lines += [line.strip() for line in (operator.__doc__ or "").strip().splitlines()]
+    lines += [
+        "",
+        f"sites: {kinds(operator)}",
+        f"at the start the model computes what the base does: {identity(operator)}",
+        f"paper: {paper.authors} ({paper.year}). {paper.title}. {paper.url}",
         "",
     ]
-    lines += [line.strip() for line in (operator.__doc__ or "").strip().splitlines()]
-    lines += ["", "options:" if schema["properties"] else "no options"]
-    for option, form in schema["properties"].items():
-        default = f" Default: {form['default']}." if "default" in form else ""
-        lines.append(f"  {option}: {form['description']}{default}")
-    paper = operator.paper
-    lines += ["", f"{paper.authors} ({paper.year}). {paper.title}. {paper.url}"]
+    rows = list(options(operator))
+    lines.append("options:" if rows else "no options")
+    for name, takes, default, meaning in rows:
+        default = f"default {default}" if default.startswith("`") else default
+        lines += [f"  {name}: {'; '.join(filter(None, (takes, default)))}", f"    {meaning}"]
     return "\n".join(lines)

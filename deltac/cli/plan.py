@@ -14,7 +14,7 @@ from deltac.cli._stdin import source_of
 from deltac.diagnostics import DeltacError, Diagnostic
 
 
-@click.command("plan")
+@click.command("plan", short_help="Show what specs select and train, on shapes.")
 @click.argument("paths", nargs=-1)
 @format_option
 @locked_option

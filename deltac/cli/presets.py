@@ -10,7 +10,7 @@ from deltac.diagnostics.nearest import did_you_mean
 from deltac.spec.presets import preset_content, preset_description, preset_names
 
 
-@click.command("presets")
+@click.command("presets", short_help="List the presets, or print one.")
 @click.argument("name", required=False)
 @output_format
 def command(name: str | None) -> None:

@@ -31,15 +31,16 @@ _NAMES = {
 }
 
 
-@click.command("schema")
-@click.argument("name", type=click.Choice(list(_NAMES)), default="spec")
+@click.command("schema", short_help="Print the JSON Schema of specs, for editors.")
+@click.argument("name", type=click.Choice(list(_NAMES)), default="spec", metavar="[WHAT]")
 @click.option("--write", "action", flag_value="write", help="Generate all into schemas/.")
 @click.option("--check", "action", flag_value="check", help="Fail if a file in schemas/ is stale.")
 @output_format
 def command(name: str, action: str | None) -> None:
-    """Print a JSON Schema: of specs (with the built-in operators), of specs whose variables are replaced, of
-    diagnostics as JSON, of locks, of what `diff A B` prints as JSON, or of what `breaking` and `diff --against` do
-    (changes).
+    """Print a JSON Schema: of specs, or of WHAT.
+
+    WHAT is `spec` (with the built-in operators), `resolved-spec` (its variables replaced), `diagnostics` (as JSON),
+    `lock`, `diff` (what `diff A B` prints as JSON) or `changes` (what `breaking` and `diff --against` do).
 
     --write and --check work on all schemas, in a checkout of deltac.
     """

@@ -24,7 +24,7 @@ from deltac.spec import Spec
 from deltac.spec.load import inspect
 
 
-@click.command("validate")
+@click.command("validate", short_help="Check specs, without the network.")
 @click.argument("paths", nargs=-1)
 @click.option(
     "--require-model",

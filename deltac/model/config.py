@@ -131,7 +131,8 @@ def _raw_config(
         return _from_type(spec, model, problems)
     if origin.folder is not None and not (origin.folder / "config.json").is_file():
         span = spec.span((*model.path, "source"))
-        problems.add("DLT804", f"'{origin.label}' holds no config.json", span)
+        fix = "give the folder that save_pretrained wrote, or a copy of the config: `config_file: PATH`"
+        problems.add("DLT804", f"'{origin.label}' holds no config.json", span, fix=fix)
         return None
     return _from_transformers(spec, model, origin, remote_code, offline, problems)
 
@@ -141,7 +142,8 @@ def _from_file(path: Path, span: Any, problems: Problems) -> PreTrainedConfig | 
         values = json.loads(path.read_text(encoding="utf-8"))
         return AutoConfig.for_model(**values)
     except OSError as error:
-        problems.add("DLT804", f"can't read the config file: {_one_line(error)}", span)
+        fix = "give the path of a config.json, seen from the spec"
+        problems.add("DLT804", f"can't read the config file: {_one_line(error)}", span, fix=fix)
     except (ValueError, TypeError, KeyError, StrictDataclassError) as error:
         problems.add(
             "DLT807",

@@ -13,6 +13,19 @@ from deltac.spec import Pattern
 _CLOSE = 0.6
 #: A second suggestion is worth a word only where it is about as near as the first.
 _AS_CLOSE = 0.1
+#: Modules by the names that other models give them: the role that means the same on every model.
+_KNOWN_AS = {
+    "linear": ("all-linear", "all_linear"),
+    "attention.query": ("q_proj", "query", "q_lin", "wq", "to_q"),
+    "attention.key": ("k_proj", "key", "k_lin", "wk", "to_k"),
+    "attention.value": ("v_proj", "value", "v_lin", "wv", "to_v"),
+    "attention.output": ("o_proj", "out_proj", "out_lin", "wo", "to_out"),
+    "attention.qkv": ("c_attn", "query_key_value", "qkv_proj", "qkv", "wqkv"),
+    "mlp.gate": ("gate_proj",),
+    "mlp.up": ("up_proj", "fc1", "c_fc", "dense_h_to_4h"),
+    "mlp.down": ("down_proj", "fc2", "dense_4h_to_h"),
+    "mlp.gate-up": ("gate_up_proj",),
+}
 
 
 def endings(word: str, paths: Sequence[str], *, paths_shown: bool = True) -> str | None:
@@ -47,6 +60,16 @@ def other_key(graph: ModelGraph, key: str, word: str) -> str | None:
     if key == "module" and any(pattern.matches(name) for name in (*graph.parameters, *graph.tied)):
         return f"it names parameters: write 'parameter: {word}'"
     return None
+
+
+def role_known_as(graph: ModelGraph, word: str) -> str | None:
+    """What to write in place of a name that modules like those of this model have elsewhere; None for other words."""
+    role = next((role for role, names in _KNOWN_AS.items() if word.lower() in names), None)
+    if role is None:
+        return None
+    if role in present_roles(graph):
+        return f"write 'role: {role}', which finds them on every model"
+    return nearest_role(graph, role)[0] if role.endswith(("qkv", "gate-up")) else None
 
 
 def nearest_role(graph: ModelGraph, role: str) -> tuple[str | None, list[str]]:

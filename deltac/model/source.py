@@ -53,7 +53,9 @@ def resolve(source: str | None, revision: str | None, base: Path, span: Span | N
     if source.startswith((".", "/", "~")):
         folder = (base / Path(source).expanduser()).resolve()
         if not folder.is_dir():
-            raise _error("DLT804", f"there is no folder '{source}' (looked at {folder})", span)
+            message = f"there is no folder '{source}' (looked at {folder})"
+            fix = "give the folder that holds the model's config.json, seen from the spec"
+            raise _error("DLT804", message, span, fix)
         return Origin("folder", str(folder), source)
     if not _HUB_ID.fullmatch(source):
         message = f"'{source}' is no hub id (NAMESPACE/NAME), folder (./PATH) or package:DISTRIBUTION/PATH"

@@ -9,7 +9,7 @@ from deltac.diagnostics import Problems
 from deltac.model.entries import Entry, modules_of
 from deltac.model.fold import counted, shown
 from deltac.model.graph import ModelGraph
-from deltac.model.nearby import endings, nearest_role, other_key, weights_of
+from deltac.model.nearby import endings, nearest_role, other_key, role_known_as, weights_of
 from deltac.spec import Spec
 from deltac.spec.regex import UnsupportedError, compile_bounded
 
@@ -57,7 +57,7 @@ def no_match(
         return
     # A role that the model has, and this target leaves out, needs no other name.
     known = entry.key == "role" and bool(modules)
-    fix, more = (None, []) if known else _fix(graph, entry, names)
+    fix, more = (None, []) if known else _fix(graph, entry, names, bool(whole))
     notes += more
     if not fix and whole:
         notes.append(f"{whole} selects {counted(names, names)}")
@@ -68,8 +68,10 @@ def no_match(
     problems.add("DLT201", f"{entry} matches nothing {where}", span, notes, fix)
 
 
-def _fix(graph: ModelGraph, entry: Entry, names: Sequence[str]) -> tuple[str | None, list[str]]:
-    """What to write instead, and notes on what there is."""
+def _fix(
+    graph: ModelGraph, entry: Entry, names: Sequence[str], narrowed: bool
+) -> tuple[str | None, list[str]]:
+    """What to write instead, and notes on what there is; `narrowed` where `names` is not the whole model."""
     if entry.key == "role":
         if any(entry.text in roles for roles in graph.roles.parameters.values()):
             return "these lie in one tensor: take an operator on weights, such as lora", []
@@ -86,7 +88,10 @@ def _fix(graph: ModelGraph, entry: Entry, names: Sequence[str]) -> tuple[str | N
     candidates = [n for n in names if (n in graph.modules) == (entry.key == "module")]
     if entry.key == "module" and not candidates:
         candidates = [path for path in graph.modules if path]
-    return other_key(graph, entry.key, entry.text) or endings(entry.text, candidates), []
+    fix = other_key(graph, entry.key, entry.text)
+    if entry.key == "module" and not narrowed:
+        fix = fix or role_known_as(graph, entry.text)
+    return fix or endings(entry.text, candidates), []
 
 
 def _stacks(graph: ModelGraph) -> str:

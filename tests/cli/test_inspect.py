@@ -133,3 +133,18 @@ def test_why_of_no_module_is_an_error(pattern):
     result = deltac("inspect", SPECS / "quickstart.delta.yaml", "--why", pattern)
     assert result.code in (1, 2)
     assert result.err.startswith("error[DLT")
+
+
+def test_why_of_no_module_suggests_one():
+    result = deltac("inspect", SPECS / "quickstart.delta.yaml", "--why", "qeury")
+    assert (result.code, result.out) == (2, "")
+    assert "did you mean 'query' (bert.encoder.layer.{0-5}.attention.self.query)?" in result.err
+
+
+@pytest.mark.parametrize("verb", ["init", "inspect"])
+def test_a_model_that_is_not_there_is_told_without_a_place(verb):
+    result = deltac(verb, "./nowhere")
+    assert (result.code, result.out) == (2, "")
+    assert result.err.startswith("error[DLT804] folder-missing: there is no folder './nowhere'")
+    assert "\n = help: give a hub id, a folder" in result.err
+    assert "-->" not in result.err

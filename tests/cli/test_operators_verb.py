@@ -18,8 +18,12 @@ def test_the_list_has_a_line_for_each():
 def test_one_operator_with_its_options():
     result = deltac("operators", "lora")
     assert result.code == 0
-    assert result.out.startswith("lora: reparameterization, on weight sites, from deltac ")
-    assert "\n  rank: Rank of the product B A. Default: 8.\n" in result.out
+    assert result.out.startswith("lora: reparameterization, from deltac ")
+    assert (
+        "\n  rank: integer ≥ 1, ≤ 65,536; default `8`\n    Rank of the product B A.\n" in result.out
+    )
+    assert "\n  gate: boolean; default `false`\n" in result.out
+    assert "bit for bit; nearly with `init: orthogonal`, `init: pissa` or " in result.out
     assert "https://arxiv.org/abs/2106.09685" in result.out
 
 
