@@ -131,6 +131,21 @@ def test_the_inputs_of_a_grouped_convolution_are_not_scaled(monkeypatch):
     assert "groups" in str(error)
 
 
+# torch has made it a parametrization since, and models of that time still have the old one.
+@pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm` is deprecated:FutureWarning")
+def test_a_weight_that_a_hook_computes_is_no_obstacle(monkeypatch):
+    def normed():
+        return nn.utils.weight_norm(nn.Linear(WIDTH, WIDTH))
+
+    error = tiny.refused(lambda: _compiled(monkeypatch, normed, LORA), "DLT302")
+    assert "no weight of its own" in str(error)
+    monkeypatch.setitem(models.BASES, "odd", normed)
+    model = LawsModel(LawsConfig(base="odd")).eval()
+    delta = {**LORA, "name": "d", "target": {"module": "/embed"}}
+    compiled = tiny.perturb(deltac.compile({"version": 1, "heads": [], "deltas": [delta]}, model))
+    torch.testing.assert_close(_output(compiled.merge()), _output(compiled.model))
+
+
 def _pickled(model):
     return pickle.loads(pickle.dumps(model))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -53,6 +54,9 @@ def skeleton_of(model: nn.Module) -> tuple[nn.Module, FakeTensorMode]:
         if isinstance(tensor, nn.Parameter):
             fake = nn.Parameter(fake, requires_grad=tensor.requires_grad)
         memo[id(tensor)] = fake
+    for tensor in computed(model):
+        with mode:
+            memo[id(tensor)] = torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu")
     # deepcopy looks each tensor up in the memo, so it copies the structure and takes the fakes for the values.
     skeleton = copy.deepcopy(model, memo).eval()
     for path, module in model.named_modules():
@@ -65,6 +69,14 @@ def skeleton_of(model: nn.Module) -> tuple[nn.Module, FakeTensorMode]:
         # The grouped product of mixtures of experts asks for values; the batched one runs on shapes.
         skeleton.set_experts_implementation("batched_mm")
     return skeleton, mode
+
+
+def computed(model: nn.Module) -> Iterator[torch.Tensor]:
+    """The tensors that modules keep of a computation, as `torch.nn.utils.weight_norm` does; deepcopy refuses them."""
+    for module in model.modules():
+        for value in vars(module).values():
+            if isinstance(value, torch.Tensor) and not value.is_leaf:
+                yield value
 
 
 def for_shapes(config: PreTrainedConfig) -> PreTrainedConfig:

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 
 from deltac.diagnostics import DeltacError, Diagnostic
 from deltac.model.graph import graph_from_model
-from deltac.model.skeleton import build_skeleton
+from deltac.model.skeleton import build_skeleton, computed
 
 #: Marks of classes that deltac made, and what it keeps on the object of a module.
 OWN_CLASSES = ("delta_region", "delta_root")
@@ -51,7 +51,7 @@ def plain_copy(
     Raises:
         DeltacError: DLT733, the model's class ties what now differs.
     """
-    memo: dict[int, Any] = {}
+    memo: dict[int, Any] = {id(tensor): tensor.detach().clone() for tensor in computed(model)}
     for name, parameter in model.named_parameters():
         if name in added:
             memo[id(parameter)] = None

@@ -6,11 +6,13 @@ A scale that is wrong at the start changes which learning rates work, and no com
 import warnings
 from types import SimpleNamespace
 
+import peer_layers as peer
 import peft
 import pytest
 import torch
 from torch import nn
 
+import deltac
 from deltac.operators import get
 from deltac.operators._init import initial_value
 
@@ -148,3 +150,25 @@ def test_a_lora_fa_starts_as_a_lora():
         mine, other = (_ours(name, {"init": init}, None) for name in ("lora-fa", "lora"))
         assert torch.equal(mine["A"][0], other["A"][0]) and not mine["B"][0].any()
         assert not mine["A"][1] and other["A"][1]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "kind"),
+    [
+        *(("dora", {}, kind) for kind in ("linear", "conv1d")),
+        *(("hra", {}, kind) for kind in ("linear", "conv1d", "embedding")),
+        *(
+            ("lora", {"init": init}, kind)
+            for init in ("pissa", "olora", "orthogonal")
+            for kind in ("linear", "conv1d", "embedding")
+        ),
+    ],
+)
+def test_what_starts_as_the_base_up_to_rounding(name, options, kind):
+    """The laws allow two percent, for small initial values; here only the float32 of the delta's tensors rounds."""
+    delta = {"operator": name, "target": {"module": "block.*"}, "rank": 4, **options}
+    base = peer.base(kind)
+    x = peer.inputs(kind)
+    before = base.block[0](x)
+    deltac.compile({"version": 1, "heads": [], "deltas": [delta]}, model=base)
+    assert (base.block[0](x) - before).abs().max() <= 1e-6 * before.abs().max()
