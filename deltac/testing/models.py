@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -155,5 +157,13 @@ class Case:
         return {"version": 1, "name": "law", "deltas": [delta], "heads": [], **changes}
 
     def compile(self, dtype: torch.dtype = torch.float32, **changes: Any) -> deltac.Compiled:
-        """The compiled base."""
-        return deltac.compile(self.spec(**changes), model=self.model(dtype))
+        """The compiled base, for the caller alone: where it was compiled before, this is a copy."""
+        if changes:
+            return deltac.compile(self.spec(**changes), model=self.model(dtype))
+        return deltac.Compiled(copy.deepcopy(_compiled(self, dtype).model))
+
+
+@functools.lru_cache(maxsize=4)
+def _compiled(case: Case, dtype: torch.dtype) -> deltac.Compiled:
+    """What most laws start from, kept from one law to the next."""
+    return deltac.compile(case.spec(), model=case.model(dtype))

@@ -1,31 +1,30 @@
 """Every operator on weights computes the same in each form of its code, perturbed and in float64."""
 
+import law_cases
 import pytest
 import torch
 
-import deltac
-from deltac.operators import builtin
 from deltac.prepare import prepare
 from deltac.rewrite.apply import apply
 from deltac.rewrite.pipeline import rewrite
-from deltac.testing import cases_of
 
-CASES = [
-    case
-    for entry in builtin().values()
-    if entry.operator.site == "weight"
-    for case in cases_of(entry.operator)
-]
+CASES = [case for case in law_cases.CASES if case.operator.site == "weight"]
 
 
 @pytest.mark.parametrize(
     "case", CASES, ids=lambda case: f"{case.operator.name}-{case.base}-{dict(case.options)}"
 )
 def test_forms_agree(case):
-    spec = case.spec()
-    values = _values(spec, case)
+    values = _values(case)
+    prepared = prepare(case.spec(), case.model(torch.float64))
+    rewritings = {
+        "inserted": rewrite(prepared.plan, "inserted"),
+        "cheapest": prepared.rewriting,
+        "factored": rewrite(prepared.plan, "factored"),
+    }
     outputs = {
-        forms: _outcome(spec, case, forms, values) for forms in ("inserted", "cheapest", "factored")
+        forms: _outcome(case, prepared.plan, rewriting, values)
+        for forms, rewriting in rewritings.items()
     }
     for forms in ("cheapest", "factored"):
         for found, wanted in zip(outputs[forms], outputs["inserted"], strict=True):
@@ -34,9 +33,9 @@ def test_forms_agree(case):
             assert (found - wanted).abs().max().item() <= bound, forms
 
 
-def _values(spec, case):
+def _values(case):
     """Perturbed values of the added tensors."""
-    compiled = deltac.compile(spec, model=case.model(torch.float64))
+    compiled = case.compile(torch.float64)
     generator = torch.Generator().manual_seed(3)
     trained = compiled.parameters()
     return {
@@ -48,11 +47,10 @@ def _values(spec, case):
     }
 
 
-def _outcome(spec, case, forms, values):
+def _outcome(case, plan, rewriting, values):
     """The output, and the gradient of every trained parameter."""
     model = case.model(torch.float64)
-    plan = prepare(spec, model).plan
-    with apply(plan, rewrite(plan, forms), model, values.__getitem__):
+    with apply(plan, rewriting, model, values.__getitem__):
         tokens = torch.arange(20).reshape(4, 5) % 10
         output = model(input_ids=tokens).last_hidden_state
         weights = torch.linspace(-1, 1, output.numel(), dtype=torch.float64).view_as(output)
