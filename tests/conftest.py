@@ -1,6 +1,12 @@
 """What all tests share."""
 
+import logging
+
 import pytest
+
+# Torch writes a record with a stack for each step of a trace as soon as its trace log has a handler, and pytest would
+# give it some: that takes a third of the time of whatever traces or compiles.
+logging.getLogger("torch.__trace").addHandler = lambda handler: None
 
 
 def pytest_addoption(parser):

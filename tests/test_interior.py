@@ -1,7 +1,6 @@
 """Interior regions: whole forwards as generated code, on many architectures, equal to eager to the last bit."""
 
 import copy
-import logging
 import pickle
 
 import interior_models as models
@@ -13,12 +12,6 @@ from deltac.rewrite.region import Region, region_class
 
 # Nothing is inserted here: the tests ask whether the code of a forward is the forward.
 pytestmark = pytest.mark.filterwarnings("ignore:.*:DeprecationWarning:torch")
-
-
-@pytest.fixture(autouse=True)
-def no_trace_log(monkeypatch):
-    """pytest's own handler would make torch write its trace log, which takes half of the time."""
-    monkeypatch.setattr(logging.getLogger("torch.__trace"), "disabled", True)
 
 
 def rewrite(model, kinds=tuple(models.KINDS)):
