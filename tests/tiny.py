@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import functools
 import hashlib
+import json
 from typing import Any
 
 import torch
@@ -189,7 +191,14 @@ def perturb(compiled: deltac.Compiled, seed: int = 0, scale: float = 0.2) -> del
 def compiled(
     name: str, deltas: Any = None, *, dtype: torch.dtype = torch.float32, **more: Any
 ) -> deltac.Compiled:
-    """A compiled and perturbed tiny model in eval mode."""
+    """A compiled and perturbed tiny model in eval mode, the caller's own: what was compiled before is copied."""
+    made = _compiled(name, json.dumps([deltas, more]), dtype)
+    return deltac.Compiled(copy.deepcopy(made.model))
+
+
+@functools.lru_cache(maxsize=32)
+def _compiled(name: str, asked: str, dtype: torch.dtype) -> deltac.Compiled:
+    deltas, more = json.loads(asked)
     return perturb(deltac.compile(spec(name, deltas, **more), model=base(name, dtype=dtype)))
 
 

@@ -31,15 +31,20 @@ def _spec(name, model):
     }
 
 
-def _compiled(name, model, dtype=torch.float32):
-    compiled = deltac.compile(_spec(name, model), model=running_models.base(model, dtype))
-    return tiny.perturb(compiled, scale=CASES[name].scale)
+@functools.cache
+def _started(name, model):
+    """As it is compiled; for copies."""
+    return deltac.compile(_spec(name, model), model=running_models.base(model))
+
+
+def _copy(compiled):
+    return deltac.Compiled(copy.deepcopy(compiled.model))
 
 
 @functools.cache
 def _kept(name, model):
-    """The same, for tests that change nothing of it."""
-    return _compiled(name, model)
+    """Perturbed, for tests that change nothing of it."""
+    return tiny.perturb(_copy(_started(name, model)), scale=CASES[name].scale)
 
 
 def _close(found, expected, bound=1e-5):
@@ -51,21 +56,20 @@ def _close(found, expected, bound=1e-5):
 
 @at_home
 def test_identity_as_declared_and_disabled(name, model):
-    base = running_models.base(model)
-    before = running_models.logits(base.requires_grad_(False))
-    compiled = deltac.compile(_spec(name, model), model=base)
-    start = running_models.logits(base)
+    before = running_models.logits(running_models.base(model).requires_grad_(False))
+    compiled = _copy(_started(name, model))
+    start = running_models.logits(compiled.model)
     assert start.shape == before.shape
     if CASES[name].identity == "exact":
         assert torch.equal(start, before)
     elif CASES[name].identity == "near":
         assert (start - before).abs().max() < 0.05 * before.abs().max()
     tiny.perturb(compiled, scale=CASES[name].scale)
-    moved = running_models.logits(base)
+    moved = running_models.logits(compiled.model)
     assert (moved - before).abs().max() > 1e-3, "the delta has no effect"
     with compiled.disabled():
-        assert torch.equal(running_models.logits(base), before)
-    assert torch.equal(running_models.logits(base), moved)
+        assert torch.equal(running_models.logits(compiled.model), before)
+    assert torch.equal(running_models.logits(compiled.model), moved)
 
 
 @pytest.mark.parametrize(("name", "model"), CACHED)
@@ -131,7 +135,7 @@ def _gradients(compiled):
 
 @first_home
 def test_checkpoints_change_nothing(name, model):
-    compiled = _compiled(name, model)
+    compiled = _copy(_kept(name, model))
     loss, gradients = _gradients(compiled)
     compiled.model.activation_checkpointing_enable(
         activation_checkpointing_kwargs={"use_reentrant": False}
@@ -160,7 +164,8 @@ def test_torch_compile_in_one_graph(name, model):
 
 @first_home
 def test_bfloat16_stays(name, model):
-    compiled = _compiled(name, model, torch.bfloat16)
+    base = running_models.base(model, torch.bfloat16)
+    compiled = tiny.perturb(deltac.compile(_spec(name, model), model=base), scale=CASES[name].scale)
     exact = running_models.logits(_kept(name, model).model)
     found = running_models.logits(compiled.model)
     assert found.dtype == torch.bfloat16
