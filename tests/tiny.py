@@ -193,13 +193,13 @@ def compiled(
 ) -> deltac.Compiled:
     """A compiled and perturbed tiny model in eval mode, the caller's own: what was compiled before is copied."""
     made = _compiled(name, json.dumps([deltas, more]), dtype)
-    return deltac.Compiled(copy.deepcopy(made.model))
+    return perturb(deltac.Compiled(copy.deepcopy(made.model)))
 
 
 @functools.lru_cache(maxsize=32)
 def _compiled(name: str, asked: str, dtype: torch.dtype) -> deltac.Compiled:
     deltas, more = json.loads(asked)
-    return perturb(deltac.compile(spec(name, deltas, **more), model=base(name, dtype=dtype)))
+    return deltac.compile(spec(name, deltas, **more), model=base(name, dtype=dtype))
 
 
 def inputs(

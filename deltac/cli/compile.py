@@ -59,6 +59,7 @@ def command(
     from deltac.artifact.folder import check_writable, write_folder
     from deltac.model.weights import weight_bytes
     from deltac.prepare import prepare
+    from deltac.rewrite.pipeline import rewrite
 
     if locked:
         check_locked([spec], trust_remote_code=trust_remote_code)
@@ -69,6 +70,8 @@ def command(
     output.diagnostics([*prepared.plan.warnings, *behind])
     if output.exit_code:
         return output.exit_code  # --warn-as-error: nothing is written
+    # The skeleton is the base's only until the plan is verified on it.
+    shown = rewrite(prepared.plan, texts=True) if dump_passes else None
     needed = prepared.plan.needs_weights()
     if needed:
         size = weight_bytes(prepared.origin)
@@ -81,8 +84,8 @@ def command(
     else:
         files = initial_files(prepared)
     write_folder(target, files)
-    if dump_passes:
-        write_passes(Path(dump_passes), prepared.rewriting)
+    if dump_passes and shown:
+        write_passes(Path(dump_passes), shown)
     click.echo(render_report(prepared.plan, form))
     if form == "text":
         regions = sum(name.startswith("code/") for name in files)

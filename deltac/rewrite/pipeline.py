@@ -30,7 +30,7 @@ class Rewriting:
 
     Attributes:
         regions: module path → region.
-        passes: for each distinct leaf or edge region, the name of each pass with the text after it.
+        passes: for each distinct leaf or edge region, the name of each pass with the text after it, where asked for.
         sources: path of each module that reads the facts of a call → the path that it reads from, see calls.py.
     """
 
@@ -49,12 +49,13 @@ class Rewriting:
 _CODES = {NotTraceableError: "DLT503", NotAdditiveError: "DLT506", OpaqueWeightError: "DLT510"}
 
 
-def rewrite(plan: Plan, forms: Forms = "cheapest") -> Rewriting:
+def rewrite(plan: Plan, forms: Forms = "cheapest", *, texts: bool = False) -> Rewriting:
     """Generates the code of a plan from its skeleton; changes nothing.
 
     Args:
         plan: the plan.
         forms: which form of the code; for those who compare them.
+        texts: whether the text after each pass is kept.
 
     Raises:
         DeltacError: DLT503 (not traceable), DLT506 (dropout that no sum can hold), DLT510 (a quantized
@@ -67,7 +68,7 @@ def rewrite(plan: Plan, forms: Forms = "cheapest") -> Rewriting:
             by_module.setdefault(placement.site.module, []).append(placement)
     regions: dict[str, Region] = {}
     made: dict[Hashable, Region] = {}
-    passes: dict[Region, tuple[tuple[str, str], ...]] = {}
+    passes: dict[Region, tuple[tuple[str, str], ...]] | None = {} if texts else None
     failed: dict[tuple[str, str, str], list[Placement]] = {}
     for path, placements in by_module.items():
         module = plan.graph.model.get_submodule(path)
@@ -94,7 +95,7 @@ def rewrite(plan: Plan, forms: Forms = "cheapest") -> Rewriting:
         message = f"{found[0].delta.operator} can't act on {paths}, a {reason}"
         problems.add(code, message, plan.target_span(found), fix="leave it out of the target")
     problems.raise_if_any()
-    return Rewriting(regions, passes, sources(plan))
+    return Rewriting(regions, passes or {}, sources(plan))
 
 
 def _built(
@@ -102,7 +103,7 @@ def _built(
     placements: list[Placement],
     choice: tuple[Forms, int],
     made: dict[Hashable, Region],
-    passes: dict[Region, tuple[tuple[str, str], ...]],
+    passes: dict[Region, tuple[tuple[str, str], ...]] | None,
 ) -> Region:
     """The region of a module; modules that are alike share the work, and a plan has few that differ."""
     key = alike(module, placements)
@@ -111,12 +112,15 @@ def _built(
     texts: list[tuple[str, str]] = []
 
     def passed(name: str, graph: fx.Graph) -> None:
+        if passes is None:
+            return
         source = source_of(graph, "forward")
         helpers = [v.source.text for _, v in source.names if isinstance(v, WeightFunction)]
         texts.append((name, "\n".join([*helpers, source.text])))
 
     region = build_region(module, placements, choice, passed)
-    passes.setdefault(region, tuple(texts))
+    if passes is not None:
+        passes.setdefault(region, tuple(texts))
     if key is not None:
         made[key] = region
     return region

@@ -151,6 +151,16 @@ def test_the_output_folder_can_be_chosen(here):
     assert not (here / "build").exists()
 
 
+def test_the_passes_are_written_where_asked(here):
+    result = deltac("compile", "good.delta.yaml", "--dump-passes", "passes")
+    assert result.code == 0, result.err
+    steps = ["1_trace", "2_insert", "3_factor", "4_fuse", "5_fold"]
+    assert [*files("passes")] == [f"01_Linear/{step}.py" for step in steps]
+    (code,) = [text for name, text in files("build").items() if "01_Linear.py" in name]
+    last = files("passes")["01_Linear/5_fold.py"].decode().split("def forward")[1]
+    assert last.split("\n")[-2].strip() in code.decode()
+
+
 def test_a_file_stands_where_the_folder_should(here):
     (here / "build").write_text("")
     result = deltac("compile", "good.delta.yaml")
