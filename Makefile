@@ -17,8 +17,8 @@ generated:  # what is generated and committed is fresh; the specs are valid
 	python docs/generate.py --check
 	deltac validate specs
 
-test:
-	python -m pytest -n 2
+test:  # neighbours stay with one worker, for they share what is made once
+	python -m pytest -n 2 --dist worksteal
 
 fix:
 	ruff format .

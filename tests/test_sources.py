@@ -164,18 +164,22 @@ def test_planning_reads_no_weights(folder, monkeypatch):
     assert safetensors  # the header alone was needed
 
 
-@pytest.mark.parametrize("revision", [None, "main", "0123456789abcdef0123456789abcdef01234567"])
-def test_a_hub_id_is_read_from_the_cache(hub_cache, revision, tmp_path):
+def test_a_hub_id_is_read_from_the_cache(hub_cache, tmp_path):
     """In a process of its own: the hub client reads its settings when it is imported."""
-    model = {"source": "tiny/bert", "class": "AutoModel"}
-    file = tmp_path / "a.delta.yaml"
-    file.write_text(json.dumps(spec(model | ({"revision": revision} if revision else {}))))
+    revisions = [None, "main", hub_cache]
+    for number, revision in enumerate(revisions):
+        model = {"source": "tiny/bert", "class": "AutoModel"}
+        model |= {"revision": revision} if revision else {}
+        (tmp_path / f"{number}.delta.yaml").write_text(json.dumps(spec(model)))
     code = (
-        f"import deltac; c = deltac.compile({str(file)!r}); print(c.manifest['base']['revision'])"
+        "import sys, deltac\n"
+        "for file in sys.argv[1:]: print(deltac.compile(file).manifest['base']['revision'])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    files = map(str, sorted(tmp_path.glob("*.delta.yaml")))
+    command = [sys.executable, "-c", code, *files]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == str(revision)
+    assert done.stdout.split() == [str(revision) for revision in revisions]
 
 
 def test_a_hub_id_that_is_not_cached_has_its_code_and_no_noise(hub_cache, tmp_path):
