@@ -136,7 +136,7 @@ def check_initial_values(case: Case) -> None:
         for row in first.manifest["tensors"]
         if not re.match(r"base|zeros|constant\b|identity|artifact|.* of the weight", row["init"])
     }
-    other = values_of(case.compile(seed=1))
+    other = values_of(case.compile(seed=1)) if added else {}
     for name in added:
         assert not torch.equal(mine[name], other[name]), f"{name} does not depend on the seed"
         twin = name.replace("block.0", "block.1")
@@ -165,6 +165,8 @@ def check_round_trip(case: Case) -> None:
     """Saved by name and loaded, perturbed values and outputs come back bit for bit; saved for use, the outputs do."""
     compiled = perturbed(case.compile())
     for resumable in (True, False):
+        if not resumable and compiled.files() == compiled.files(resumable=True):
+            return  # training needs no more than use does: it is the same artifact
         with tempfile.TemporaryDirectory() as folder:
             path = compiled.save(Path(folder) / "delta", resumable=resumable)
             loaded = deltac.load(path, model=case.model())
