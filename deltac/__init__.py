@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from deltac.api import compile, load, plan
     from deltac.compiled import Compiled
-    from deltac.diagnostics import DeltacError
+    from deltac.diagnostics import DeltacError, DeltacWarning
     from deltac.partial import merge_partly
     from deltac.projection import project
     from deltac.spec import validate
@@ -21,6 +21,7 @@ _PUBLIC = {
     "Compiled": "deltac.compiled",
     "DeltaTrainer": "deltac.trainer",
     "DeltacError": "deltac.diagnostics",
+    "DeltacWarning": "deltac.diagnostics",
     "compile": "deltac.api",
     "load": "deltac.api",
     "merge_partly": "deltac.partial",
@@ -33,6 +34,7 @@ __all__ = [
     "Compiled",
     "DeltaTrainer",
     "DeltacError",
+    "DeltacWarning",
     "compile",
     "load",
     "merge_partly",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from deltac.artifact.manifest import make_manifest
 from deltac.artifact.spec import made_from, recorded_files, spec_files
 from deltac.artifact.tensors import check_tensors, read_tensors, tensor_files
 from deltac.compiled import Compiled, content_of
+from deltac.diagnostics import DeltacWarning
 from deltac.ejection import SavedForm, ejections_of
 from deltac.loaded import Artifacts
 from deltac.model.hooks import hooks_aside
@@ -86,6 +88,9 @@ def compile(
     Returns:
         The compiled model, in the training mode that the base was in.
 
+    Warns:
+        DeltacWarning: each warning of the plan that no comment in the spec silences.
+
     Raises:
         DeltacError: every problem found, with its code, file, line and column.
     """
@@ -93,6 +98,8 @@ def compile(
         prepared = prepare(
             spec, model, trust_remote_code=trust_remote_code, variables=variables, root=root
         )
+        for each in prepared.plan.warnings:
+            warnings.warn(str(each), DeltacWarning, stacklevel=2)
         return compile_prepared(prepared, model)
 
 

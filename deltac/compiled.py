@@ -19,7 +19,7 @@ from deltac.artifact.card import card
 from deltac.artifact.folder import MANIFEST, check_writable, write_folder
 from deltac.artifact.manifest import added_names, to_json
 from deltac.artifact.tensors import describe_files, tensor_files
-from deltac.diagnostics import DeltacError, Diagnostic, Problems
+from deltac.diagnostics import DeltacError, DeltacWarning, Diagnostic, Problems
 from deltac.model.fold import shown
 from deltac.model.hooks import hooks_aside
 from deltac.penalty import penalty_of
@@ -28,6 +28,9 @@ from deltac.rewrite.fold import evaluate
 from deltac.rewrite.plain import plain_copy
 from deltac.state import DeltaState, showing, tensors
 from deltac.tasks import set_task
+
+#: The sets of trained parameters.
+_SETS = ("added", "factor", "tuned", "heads")
 
 
 class Compiled:
@@ -61,10 +64,16 @@ class Compiled:
         Args:
             part: only those of one set: `added`, `factor`, `tuned` or `heads`; None for all. `fixed` gives the tensors
                 that the delta needs and does not train.
+
+        Raises:
+            DeltacError: DLT835, there is no such set.
         """
+        if part not in (None, *_SETS, "fixed"):
+            fix = f"the sets: {', '.join(_SETS)}, fixed"
+            raise DeltacError.of("DLT835", f"there is no set {part!r} of parameters", fix=fix)
         every = self.tensors()
         rows = self._state.manifest["tensors"]
-        sets = (part,) if part else ("added", "factor", "tuned", "heads")
+        sets = (part,) if part else _SETS
         return {row["name"]: every[row["name"]] for row in rows if row["set"] in sets}
 
     def parameter_groups(
@@ -171,7 +180,7 @@ class Compiled:
         changes one weight is computed in the widest dtype among its tensors, float32 at least, and cast once.
 
         Warns:
-            UserWarning: DLT732, weights that were one tensor differ now, so they are tied no more.
+            DeltacWarning: DLT732, weights that were one tensor differ now, so they are tied no more.
 
         Raises:
             DeltacError: DLT731, some delta can't be merged (`deltac.merge_partly` merges the others); DLT733, the
@@ -180,7 +189,7 @@ class Compiled:
         self.check_mergeable("merge what can be merged: deltac.merge_partly, or --partial")
         merged, notes = self.merge_without(())
         for note in notes:
-            warnings.warn(f"{note.code}: {note.message}", stacklevel=2)
+            warnings.warn(f"{note.code}: {note.message}", DeltacWarning, stacklevel=2)
         return merged
 
     def unmergeable(self) -> dict[str, list[str]]:

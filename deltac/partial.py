@@ -11,7 +11,7 @@ from deltac.api import compile_prepared
 from deltac.artifact.manifest import ejected_deltas, make_manifest
 from deltac.artifact.tensors import check_tensors
 from deltac.compiled import Compiled
-from deltac.diagnostics import DeltacError, Diagnostic
+from deltac.diagnostics import DeltacError, DeltacWarning, Diagnostic
 from deltac.prepare import prepare
 from deltac.spec import load_spec
 from deltac.state import showing
@@ -37,7 +37,7 @@ def merge_partly(compiled: Compiled, *, source: str | None = None) -> Compiled:
     """
     base, notes = merged_base(compiled)
     for note in notes:
-        warnings.warn(f"{note.code}: {note.message}", stacklevel=2)
+        warnings.warn(f"{note.code}: {note.message}", DeltacWarning, stacklevel=2)
     return rest_on(base, compiled, source)
 
 

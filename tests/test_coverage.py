@@ -1,6 +1,7 @@
 """What a plan says of the layers that its sites are in: how many, which not, and what runs more than once."""
 
 import pytest
+import tiny
 
 import deltac
 from deltac.planning.report import as_markdown, as_text, report
@@ -103,3 +104,26 @@ def test_what_runs_more_than_once_is_told():
     assert tuned["runs_again"] == {3: [f"{layer}.full_layer_layer_norm"]}
     text = as_text(report(plan))
     assert f"  runs 3 times in a forward pass: {layer}.attention.query\n" in text
+
+
+def test_what_a_plan_warns_of_is_no_secret_of_the_command_line():
+    spec = {"version": 1, "model": {"class": "AutoModel", "config": ALBERT}}
+    spec["deltas"] = [LORA | {"target": {"role": "attention.query"}}]
+    with pytest.warns(deltac.DeltacWarning, match=r"<dict>:\d+:\d+: warning.DLT206. runs-several"):
+        compiled = deltac.compile(spec)
+    assert str(deltac.plan(spec)).startswith("unnamed: AlbertModel\n\nlora: lora, 1 site, ")
+    assert repr(deltac.plan(spec)) == "Plan('unnamed', AlbertModel, delta=128, heads=0)"
+    assert compiled.parameters("tuned") == {}
+    tiny.refused(lambda: compiled.parameters("tunde"), "DLT835")
+
+
+def test_how_the_base_is_quantized_is_told():
+    config = {"model_type": "llama", "hidden_size": 32, "num_attention_heads": 2}
+    how = {"method": "bitsandbytes", "bits": 4}
+    model = {"class": "AutoModelForCausalLM", "quantization": how}
+    model["config"] = config | {"intermediate_size": 32, "num_hidden_layers": 1, "vocab_size": 32}
+    plan = deltac.plan(
+        {"version": 1, "model": model, "deltas": [LORA | {"target": {"role": "linear"}}]}
+    )
+    first = str(plan).splitlines()[0]
+    assert first == "unnamed: LlamaForCausalLM, quantized to 4 bits (nf4) by bitsandbytes"

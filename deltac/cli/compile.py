@@ -50,7 +50,8 @@ def command(
     """Compile a spec (- for standard input): plan it, rewrite the model, verify, and write the artifact.
 
     All of it runs on shapes. The base's weights are read only where the delta starts from them (parameters tuned in
-    place). The artifact holds the manifest, the initial delta, the generated code and the spec.
+    place, DoRA's magnitudes, `init: pissa`). The artifact holds the manifest, the initial delta, the generated code and
+    the spec.
     """
     require_libraries()
     apply_settings(output)
@@ -72,14 +73,13 @@ def command(
         return output.exit_code  # --warn-as-error: nothing is written
     # The skeleton is the base's only until the plan is verified on it.
     shown = rewrite(prepared.plan, texts=True) if dump_passes else None
-    needed = prepared.plan.needs_weights()
+    needed, random = prepared.plan.needs_weights(), prepared.origin.kind == "config"
     if needed:
         size = weight_bytes(prepared.origin)
-        how_much = f"{size / 1e6:,.1f} MB" if size else "size unknown"
-        click.echo(
-            f"reading the base's weights ({how_much}): {len(needed)} parameters start from their values",
-            err=True,
-        )
+        how = f"reading the base's weights ({f'{size / 1e6:,.1f} MB' if size else 'size unknown'})"
+        if random:
+            how = "drawing the base's weights, for there is no source"
+        click.echo(f"{how}: {len(needed)} parameters start from their values", err=True)
         files = loaded_files(prepared, progress=sys.stderr.isatty())
     else:
         files = initial_files(prepared)
@@ -89,7 +89,8 @@ def command(
     click.echo(render_report(prepared.plan, form))
     if form == "text":
         regions = sum(name.startswith("code/") for name in files)
-        click.echo(f"weights    {'read' if needed else 'none read'}")
+        read = "drawn from the seed" if random else "read"
+        click.echo(f"weights    {read if needed else 'none read'}")
         code = f"generated code of {regions} distinct region{'s' * (regions != 1)}"
         click.echo(f"wrote      {target} ({sum(map(len, files.values())):,} bytes, {code})")
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,7 @@ def command(
 def _why(graph: Any, pattern: str) -> str:
     """For each module that a pattern matches, its roles and what in the run gives them."""
     from deltac.model.entries import match_modules
+    from deltac.model.fold import fold
     from deltac.model.nearby import endings
     from deltac.spec import TargetError
 
@@ -78,11 +80,25 @@ def _why(graph: Any, pattern: str) -> str:
         fix = endings(pattern, [path for path in graph.modules if path])
         fix = fix or "see the paths: leave out --why"
         raise DeltacError.of("DLT835", message, fix=fix)
-    lines = []
+    alike: dict[tuple[str, ...], list[list[str]]] = {}
     for path in found:
-        lines.append(f"{path}: {', '.join(graph.roles.of.get(path, ['no role']))}")
-        lines += [f"  {reason}" for reason in graph.roles.why.get(path, ())]
-    return "\n".join(lines)
+        roles = ", ".join(graph.roles.of.get(path, ["no role"]))
+        lines = [path, *graph.roles.why.get(path, ())]
+        key = (roles, *(re.sub("[0-9]+", "0", line) for line in lines))
+        alike.setdefault(key, []).append(lines)
+    shown = []
+    for (roles, *_), rows in alike.items():
+        # What holds for a place in each layer is said once, with the layers' numbers in one.
+        first, *reasons = [
+            ", ".join(name for part in zip(*map(_parts, line), strict=True) for name in fold(part))
+            for line in zip(*rows, strict=True)
+        ]
+        shown += [f"{first}: {roles}", *(f"  {reason}" for reason in reasons)]
+    return "\n".join(shown)
+
+
+def _parts(line: str) -> list[str]:
+    return line.split(", ")
 
 
 def _open(model: str, class_name: str | None, trust_remote_code: bool) -> tuple[Any, Any]:

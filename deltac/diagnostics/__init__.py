@@ -2,7 +2,7 @@
 
 from deltac.diagnostics.catalogue import CODES, Code
 from deltac.diagnostics.diagnostic import Diagnostic
-from deltac.diagnostics.error import DeltacError, Problems
+from deltac.diagnostics.error import DeltacError, DeltacWarning, Problems
 from deltac.diagnostics.nearest import did_you_mean, nearest
 from deltac.diagnostics.span import Position, Source, Span
 
@@ -10,6 +10,7 @@ __all__ = [
     "CODES",
     "Code",
     "DeltacError",
+    "DeltacWarning",
     "Diagnostic",
     "Position",
     "Problems",

@@ -35,6 +35,11 @@ class Diagnostic:
         notes = dict.fromkeys((*self.notes, *told))  # each once, also when copied
         object.__setattr__(self, "notes", tuple(notes))
 
+    def __str__(self) -> str:
+        from deltac.diagnostics.concise import render  # which renders diagnostics
+
+        return render([self])
+
     @property
     def entry(self) -> Code:
         """What the catalogue says about the code."""

@@ -47,6 +47,10 @@ class DeltacError(Exception):
         return max((each.entry.exit for each in self.diagnostics), default=1)
 
 
+class DeltacWarning(UserWarning):
+    """What `deltac.compile` and `Compiled.merge` warn of; the message begins with the place and the code."""
+
+
 class Problems:
     """Collects diagnostics, so that one run reports them all."""
 

@@ -21,7 +21,7 @@ class Source:
     """
 
     name: str
-    text: str
+    text: str = field(repr=False)
 
     @cached_property
     def _line_starts(self) -> list[int]:
@@ -82,3 +82,6 @@ class Span:
 
     def __str__(self) -> str:
         return f"{self.source.name}:{self.start.line}:{self.start.column}"
+
+    def __repr__(self) -> str:
+        return f"Span({self})"

@@ -60,6 +60,10 @@ def make_plan(
     counts = count(graph, placements, heads)
     if not any(problem.severity == "error" for problem in problems):
         check_budget(spec, counts, placements, problems)
+        if not spec.deltas and not heads:
+            message = f"nothing of {graph.class_name} is trained: there are no deltas and no heads"
+            fix = "list deltas, or name under `heads` what is trained whole"
+            problems.add("DLT212", message, spec.span(("deltas",)), fix=fix)
         for delta in spec.deltas:
             check_coverage(spec, graph, delta, found_by[delta.name], problems)
     problems.raise_if_any()

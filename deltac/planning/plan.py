@@ -201,6 +201,16 @@ class Plan:
     warnings: tuple[Diagnostic, ...] = field(default=())
     ejected: frozenset[str] = frozenset()
 
+    def __str__(self) -> str:
+        """The report that `deltac plan` prints."""
+        from deltac.planning.report import as_text, report  # which reads plans
+
+        return as_text(report(self))
+
+    def __repr__(self) -> str:
+        numbers = f"delta={self.counts.delta:,}, heads={self.counts.heads:,}"
+        return f"Plan({self.spec.name!r}, {self.graph.class_name}, {numbers})"
+
     def target_span(self, placements: Collection[Placement]) -> Span:
         """Where the spec selects these placements of one delta: an entry of its target, or all of it."""
         delta = next(iter(placements)).delta

@@ -7,6 +7,7 @@ from typing import Any
 from deltac.model.fold import fold, ranges
 from deltac.planning.coverage import Coverage, coverages, spaced
 from deltac.planning.plan import Placement, Plan, trained_by
+from deltac.spec import Spec
 
 
 def report(plan: Plan) -> dict[str, Any]:
@@ -37,6 +38,7 @@ def report(plan: Plan) -> dict[str, Any]:
         "name": spec.name,
         "class": plan.graph.class_name,
         "source": spec.model.source if spec.model else None,
+        "quantization": _quantized(spec),
         "stacks": dict(plan.graph.stacks),
         "deltas": deltas,
         "heads": {
@@ -62,7 +64,9 @@ def as_text(data: dict[str, Any]) -> str:
     """The report for a terminal."""
     counts = data["counts"]
     lines = [
-        f"{data['name']}: {data['class']}" + (f" from {data['source']}" if data["source"] else ""),
+        f"{data['name']}: {data['class']}"
+        + (f" from {data['source']}" if data["source"] else "")
+        + (f", {data['quantization']}" if data["quantization"] else ""),
         "",
     ]
     for delta in data["deltas"]:
@@ -126,6 +130,12 @@ def as_markdown(data: dict[str, Any]) -> str:
         ),
     ]
     return "\n".join(lines)
+
+
+def _quantized(spec: Spec) -> str | None:
+    """How the base will be quantized, such as `quantized to 4 bits (nf4) by bitsandbytes`; None where it isn't."""
+    how = spec.model.quantization if spec.model else None
+    return how and f"quantized to {how.bits} bits ({how.type}) by {how.method}"
 
 
 def _layers(coverage: Coverage) -> dict[str, Any]:

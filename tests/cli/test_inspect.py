@@ -148,3 +148,16 @@ def test_a_model_that_is_not_there_is_told_without_a_place(verb):
     assert result.err.startswith("error[DLT804] folder-missing: there is no folder './nowhere'")
     assert "\n = help: give a hub id, a folder" in result.err
     assert "-->" not in result.err
+
+
+def test_the_evidence_of_places_that_are_alike_is_said_once():
+    why = deltac("inspect", SPECS / "quickstart.delta.yaml", "--why", "layer.*.*.dense").out
+    layers = "bert.encoder.layer.{0-5}"
+    assert why.splitlines() == [
+        f"{layers}.intermediate.dense: linear, mlp.up",
+        f"  its output goes through the activation into {layers}.output.dense",
+        "  it is a linear inside a block",
+        f"{layers}.output.dense: linear, mlp.down",
+        f"  it reads what {layers}.intermediate.dense make, after an activation",
+        "  it is a linear inside a block",
+    ]

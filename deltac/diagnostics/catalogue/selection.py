@@ -91,6 +91,14 @@ CODES = (
         severity="warning",
     ),
     Code(
+        "DLT212",
+        "nothing-trained",
+        "The spec has no delta, and the model no head that is trained: nothing would learn.",
+        wrong="deltas: []  # on a model whose checkpoint lacks nothing",
+        right="deltas: [{operator: lora, target: {role: linear}}]",
+        severity="warning",
+    ),
+    Code(
         "DLT251",
         "source-form",
         "`model.source` is no hub id, no folder and no package path.",
