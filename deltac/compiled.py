@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from deltac.artifact.base import check_unchanged, saved_of
 from deltac.artifact.card import card
 from deltac.artifact.folder import MANIFEST, check_writable, write_folder
 from deltac.artifact.manifest import added_names, to_json
@@ -29,7 +30,6 @@ from deltac.rewrite.plain import plain_copy
 from deltac.state import DeltaState, showing, tensors
 from deltac.tasks import set_task
 
-#: The sets of trained parameters.
 _SETS = ("added", "factor", "tuned", "heads")
 
 
@@ -66,11 +66,11 @@ class Compiled:
                 that the delta needs and does not train.
 
         Raises:
-            DeltacError: DLT835, there is no such set.
+            DeltacError: DLT835.
         """
         if part not in (None, *_SETS, "fixed"):
-            fix = f"the sets: {', '.join(_SETS)}, fixed"
-            raise DeltacError.of("DLT835", f"there is no set {part!r} of parameters", fix=fix)
+            message = f"there is no set {part!r} of parameters"
+            raise DeltacError.of("DLT835", message, fix=f"the sets: {', '.join(_SETS)}, fixed")
         every = self.tensors()
         rows = self._state.manifest["tensors"]
         sets = (part,) if part else _SETS
@@ -222,8 +222,11 @@ class Compiled:
             overwrite: whether a trained delta there may be replaced.
             resumable: whether what only training needs is kept, so that training can go on from the artifact.
 
+        Warns:
+            DeltacWarning: DLT742, DLT743, the model was unfrozen or cast after compiling.
+
         Raises:
-            DeltacError: DLT702, DLT703, see `deltac.artifact.folder`.
+            DeltacError: DLT702, DLT703, see `deltac.artifact.folder`; DLT741, the base has other shapes by now.
         """
         folder = Path(folder)
         check_writable(folder, overwrite=overwrite)
@@ -240,6 +243,9 @@ class Compiled:
             resumable: as for `save`.
         """
         state = self._state
+        at_hand = dict(self.model.named_parameters()) if values is None else values
+        for each in check_unchanged(at_hand, state.manifest):
+            warnings.warn(str(each), DeltacWarning, stacklevel=3)
         own: dict[str, torch.Tensor] = {**self.tensors(), **state.aside}
         for name in own:
             if values is not None and name in values:
@@ -265,8 +271,7 @@ class Compiled:
 
     def tensors(self) -> dict[str, nn.Parameter]:
         """Everything that the artifact holds, by name."""
-        parameters = dict(self.model.named_parameters())
-        return {row["name"]: parameters[row["name"]] for row in self._state.manifest["tensors"]}
+        return saved_of(dict(self.model.named_parameters()), self._state.manifest)
 
     def check_mergeable(self, fix: str) -> None:
         """Raises DLT731, once for each delta and reason, where some delta can't be merged; `fix` if others can."""

@@ -5,8 +5,71 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from deltac.diagnostics import Problems
-from deltac.model.fold import unfold
+from deltac.diagnostics import DeltacError, Diagnostic, Problems
+from deltac.model.fold import shown, unfold
+
+
+def saved_of(parameters: Mapping[str, Any], manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters that a manifest lists.
+
+    Raises:
+        DeltacError: DLT741, one has another name by now.
+    """
+    names = [row["name"] for row in manifest["tensors"]]
+    if missing := [name for name in names if name not in parameters]:
+        message = f"the model has no {shown(missing, 3)} any more: modules were replaced or wrapped"
+        fix = "take off what another library put into the model, such as an adapter of PEFT"
+        raise DeltacError.of("DLT741", message, fix=fix)
+    return {name: parameters[name] for name in names}
+
+
+def check_unchanged(parameters: Mapping[str, Any], manifest: Mapping[str, Any]) -> list[Diagnostic]:
+    """Checks before saving that the model is still what the manifest describes, as far as is seen at once.
+
+    Args:
+        parameters: the model's parameters by name, those that are at hand.
+        manifest: the manifest that is saved.
+
+    Returns:
+        Warnings: DLT742, parameters of the base are trained that no one saves; DLT743, the delta was cast.
+
+    Raises:
+        DeltacError: DLT741, a matrix of the base has another shape.
+    """
+    problems, unfrozen = Problems(), []
+    saved = {row["name"] for row in manifest["tensors"]}
+    forms = _forms(manifest["base"])
+    for name in forms.keys() & parameters.keys():
+        parameter, shape = parameters[name], forms[name][1]
+        size = str(list(parameter.shape))
+        # A shard of a matrix is a vector, or empty.
+        if size.count(",") == shape.count(",") > 0 and parameter.numel() and size != shape:
+            message = f"{name} is {size}; when the model was compiled, it was {shape}"
+            fix = (
+                "change the base first, as with resize_token_embeddings; then compile it: model=..."
+            )
+            problems.add("DLT741", message, fix=fix)
+        if parameter.requires_grad and name not in saved:
+            unfrozen.append(name)
+    if unfrozen:
+        message = f"the base's {shown(sorted(unfrozen))} would be trained, and isn't saved"
+        fix = "freeze what was unfrozen, or train it by `operator: tune` or `heads`"
+        problems.add("DLT742", message, fix=fix)
+    cast = {
+        (str(parameters[row["name"]].dtype).removeprefix("torch."), row["dtype"])
+        for row in manifest["tensors"]
+        if row["name"] in parameters and parameters[row["name"]].is_floating_point()
+    }
+    for found, wanted in sorted(each for each in cast if each[0] != each[1]):
+        message = (
+            f"the model was cast after compiling: what is {found} was {wanted}, and is saved so"
+        )
+        fix = (
+            "for another dtype of the base write `model: {dtype: ...}`, of the delta `dtype: base`"
+        )
+        problems.add("DLT743", message, fix=fix)
+    problems.raise_if_any()
+    return list(problems)
 
 
 def check_base(recorded: Mapping[str, Any], found: Mapping[str, Any]) -> None:

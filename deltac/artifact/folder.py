@@ -16,6 +16,7 @@ from deltac.artifact.spec import made_from
 from deltac.diagnostics import DeltacError, Diagnostic
 
 MANIFEST = "manifest.json"
+_WRITTEN = "give the folder that deltac compile or save() wrote"
 
 
 def check_writable(folder: Path, *, overwrite: bool) -> None:
@@ -142,6 +143,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         DeltacError: DLT701 (no artifact), DLT704 (a later format), DLT705 (a file was changed).
     """
     path = folder / MANIFEST
+    if not folder.exists():
+        raise _error("DLT701", f"there is no folder '{folder}'", _WRITTEN)
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         version, files = manifest["format"], manifest["files"]
@@ -151,9 +154,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         message = (
             f"'{folder}' is no artifact of deltac: {path.name}: {type(error).__name__}: {error}"
         )
-        raise _error(
-            "DLT701", message, "give the folder that deltac compile or save() wrote"
-        ) from None
+        raise _error("DLT701", message, _WRITTEN) from None
     if version != 1:
         raise _error(
             "DLT704",
@@ -164,7 +165,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         try:
             content = (folder / name).read_bytes()
         except OSError as error:
-            raise _error("DLT701", f"a file of the artifact can't be read: {error}") from None
+            fix = "get the whole folder again: an artifact is all of its files"
+            message = f"a file of the artifact can't be read: {error}"
+            raise _error("DLT701", message, fix) from None
         if hashlib.sha256(content).hexdigest() != entry["sha256"]:
             fix = "get the artifact again; to change a spec, edit the one under version control and compile it"
             raise _error("DLT705", f"{name} is not the file that the manifest describes", fix)

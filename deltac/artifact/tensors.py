@@ -20,7 +20,7 @@ DELTA, HEADS = "delta.safetensors", "heads.safetensors"
 def tensor_files(
     manifest: Mapping[str, Any], values: Mapping[str, torch.Tensor]
 ) -> dict[str, bytes]:
-    """The files for the tensors that the manifest lists.
+    """The files for the tensors that the manifest lists, in the dtypes that it lists.
 
     Raises:
         DeltacError: DLT707, a value is not in memory.
@@ -33,6 +33,9 @@ def tensor_files(
             message = f"{row['name']} is offloaded: its values are not in the model"
             fix = "save before offloading, or take the offloading hooks off first"
             raise DeltacError([Diagnostic("DLT707", message, fix=fix)])
+        if value.is_floating_point():
+            # A model that was cast after compiling must load again all the same.
+            value = value.to(getattr(torch, row["dtype"]))
         parts[file][row["name"]] = value.to("cpu").contiguous()
     # One metadata key at most: the order of several is not fixed, and the bytes must be.
     return {

@@ -65,7 +65,7 @@ def command(
     if locked:
         check_locked([spec], trust_remote_code=trust_remote_code)
     prepared = prepare(source_of(spec), trust_remote_code=trust_remote_code, **given())
-    target = Path(folder) if folder else Path("build") / prepared.plan.spec.name
+    target = Path(folder) if folder is not None else Path("build") / prepared.plan.spec.name
     check_writable(target, overwrite=force)
     behind = lock_warnings(Path(spec), prepared) if spec != "-" else ()
     output.diagnostics([*prepared.plan.warnings, *behind])

@@ -141,4 +141,24 @@ CODES = (
         "A delta starts from trained ones, and an artifact that the spec names for them has none for a site, has "
         "several, was made with other options, or was trained on other weights.",
     ),
+    _code(
+        "DLT741",
+        "base-changed",
+        "A matrix of the base has another shape than when the model was compiled, as after `resize_token_embeddings`, "
+        "or modules were replaced. The artifact would load onto the base without that change, which is not in it.",
+    ),
+    _code(
+        "DLT742",
+        "base-unfrozen",
+        "Parameters of the base require gradients, though neither a delta nor a head names them. What they learn is in "
+        "no file: a loaded artifact would compute something else.",
+        severity="warning",
+    ),
+    _code(
+        "DLT743",
+        "cast-after-compiling",
+        "The delta is saved in another dtype than the model has by now, as after `model.half()`. It is saved in that "
+        "of the plan, for it loads onto the base as it was compiled; there it may compute slightly different values.",
+        severity="warning",
+    ),
 )
