@@ -53,10 +53,9 @@ def root_class(
         What only training needs is left out, as `Compiled.save` does, but in the checkpoints of `DeltaTrainer`.
         """
         if kwargs.pop("push_to_hub", False):
-            message = "save_pretrained of a compiled model writes a delta; pushing it to the hub is not done here"
-            raise DeltacError(
-                [Diagnostic("DLT706", message, fix="save it, then upload the folder")]
-            )
+            message = "save_pretrained of a compiled model writes a delta, and pushes nothing"
+            fix = "save it, then upload the folder: huggingface_hub.upload_folder"
+            raise DeltacError.of("DLT744", message, fix=fix)
         if is_main_process:
             resumable = self.delta_state.resumable
             files = Compiled(self).files(state_dict, resumable=resumable)

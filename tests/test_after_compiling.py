@@ -46,6 +46,14 @@ def test_a_model_as_it_was_is_saved_without_a_word(compiled, tmp_path):
         compiled.save(tmp_path / "new")
 
 
+def test_nothing_is_pushed_in_passing(compiled, tmp_path):
+    error = tiny.refused(
+        lambda: compiled.model.save_pretrained(tmp_path, push_to_hub=True), "DLT744"
+    )
+    assert "upload_folder" in str(error)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_module_that_was_wrapped_is_named(compiled, tmp_path):
     attention = compiled.model.model.layers[0].self_attn
     attention.q_proj = torch.nn.Sequential(attention.q_proj)

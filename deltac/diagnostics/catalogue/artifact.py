@@ -161,4 +161,9 @@ CODES = (
         "of the plan, for it loads onto the base as it was compiled; there it may compute slightly different values.",
         severity="warning",
     ),
+    _code(
+        "DLT744",
+        "nothing-pushed",
+        "`save_pretrained` of a compiled model was asked to push to the hub, too. It writes the artifact alone.",
+    ),
 )
