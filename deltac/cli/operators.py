@@ -76,7 +76,7 @@ def _page(entry: Any) -> str:
     lines += [
         "",
         f"sites: {kinds(operator)}",
-        f"at the start the model computes what the base does: {identity(operator)}",
+        f"starts as the base: {identity(operator)}",
         f"paper: {paper.authors} ({paper.year}). {paper.title}. {paper.url}",
         "",
     ]
