@@ -28,7 +28,8 @@ Three families, as in Ding et al. (2023): **addition** puts new modules beside t
 of its parameters in place or through a mask, **reparameterization** makes a weight a function of few parameters. The
 site says what the operator gets: a **weight** (of a linear, a convolution or an embedding, mostly), an **activation**
 (a module's output), the keys and values of an attention call (**key-value**), the **sequence** that enters a stack, or
-a **parameter** of the base itself. Which roles and modules each takes: [language.md](language.md#what-an-operator-makes-of-a-target).
+a **parameter** of the base itself. Which roles and modules each takes:
+[language.md](language.md#what-an-operator-makes-of-a-target).
 
 | operator | family | sites | what it does |
 |---|---|---|---|
