@@ -200,7 +200,9 @@ def read_document(source: SpecSource) -> tuple[Document | None, Problems]:
     except (OSError, ValueError) as error:
         # A NUL in a path is a ValueError.
         reason = getattr(error, "strerror", None) or str(error)
-        return None, _problems(DeltacError.of("DLT831", f"can't read {name}: {reason.lower()}"))
+        message = f"can't read {name or 'an empty path'}: {reason.lower()}"
+        fix = "a spec given as text has a line break" if ": " in name or "{" in name else None
+        return None, _problems(DeltacError.of("DLT831", message, fix=fix))
     return read_bytes(content, name)
 
 

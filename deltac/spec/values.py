@@ -45,7 +45,7 @@ def check_values(document: Document, misspelt: Set[Path], problems: Problems) ->
                     "DLT116",
                     "a target needs `role`, `module`, `class` or `parameter`",
                     document.span((*path, "target")),
-                    fix='to mean every module, write `module: "**"`',
+                    fix="name the places: `role: linear` means every linear in a block",
                 )
         for index, override in enumerate(_list(delta.get("overrides"))):
             place = (*path, "overrides", index)

@@ -74,3 +74,10 @@ def test_an_operator_that_nobody_has(installed):
 )
 def test_one_slip_is_one_fault(text, expected):
     assert sorted(each.code for each in validate(text)) == expected
+
+
+def test_a_text_without_a_line_break_is_told_from_a_path():
+    (found,) = validate("version: 1")
+    assert (found.code, found.fix) == ("DLT831", "a spec given as text has a line break")
+    (found,) = validate("nowhere.delta.yaml")
+    assert (found.code, found.fix) == ("DLT831", None)
