@@ -39,15 +39,15 @@ def check_unchanged(parameters: Mapping[str, Any], manifest: Mapping[str, Any]) 
     problems, unfrozen = Problems(), []
     saved = {row["name"] for row in manifest["tensors"]}
     forms = _forms(manifest["base"])
+    packed = manifest["base"].get("quantization")  # the plan's shapes are those of the values
     for name in forms.keys() & parameters.keys():
         parameter, shape = parameters[name], forms[name][1]
         size = str(list(parameter.shape))
         # A shard of a matrix is a vector, or empty.
-        if size.count(",") == shape.count(",") > 0 and parameter.numel() and size != shape:
+        whole = size.count(",") == shape.count(",") > 0 and parameter.numel()
+        if whole and not packed and size != shape:
             message = f"{name} is {size}; when the model was compiled, it was {shape}"
-            fix = (
-                "change the base first, as with resize_token_embeddings; then compile it: model=..."
-            )
+            fix = "change the base before compiling, as with resize_token_embeddings"
             problems.add("DLT741", message, fix=fix)
         if parameter.requires_grad and name not in saved:
             unfrozen.append(name)
